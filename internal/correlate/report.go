@@ -1,0 +1,245 @@
+package correlate
+
+import "time"
+
+// The schemas of what is emitted; docs/output.md describes them.
+const (
+	ReportSchema = "hangtrace.report/v1"
+	EventSchema  = "hangtrace.event/v1"
+)
+
+// Reason says how a thread is known to hang.
+type Reason string
+
+// The reasons.
+const (
+	ReasonSlowSyscall  Reason = "slow_syscall"  // entry was seen by the live tracer
+	ReasonInSyscall    Reason = "in_syscall"    // found inside a call that began before us
+	ReasonPageFault    Reason = "page_fault"    // outside any call, in a fault
+	ReasonAfterSyscall Reason = "after_syscall" // the call has returned; blocked in task work or exit
+	ReasonIOWorker     Reason = "io_worker"     // an io_uring worker
+	ReasonKernelThread Reason = "kernel_thread" // a kernel thread in file-system code
+)
+
+// Report is the answer to "what is hung now".
+type Report struct {
+	Schema  string    `json:"schema"`
+	TakenAt time.Time `json:"taken_at"`
+	TookMS  int64     `json:"took_ms"`
+	Node    Node      `json:"node"`
+	Capture Capture   `json:"capture"`
+	Targets []Target  `json:"targets"`
+	Hangs   []*Hang   `json:"hangs"`
+	Summary Summary   `json:"summary"`
+}
+
+// Node names the machine.
+type Node struct {
+	Hostname string `json:"hostname"`
+	Kernel   string `json:"kernel"`
+	BootID   string `json:"boot_id"`
+	UptimeS  int64  `json:"uptime_s"`
+}
+
+// Capture says how the report was made and what is missing from it.
+type Capture struct {
+	Backend  string    `json:"backend"`
+	Passes   int       `json:"passes"`
+	Skipped  []Skipped `json:"skipped"`
+	Degraded []string  `json:"degraded"`
+}
+
+// Skipped is something that was not read, and why.
+type Skipped struct {
+	What string `json:"what"`
+	Why  string `json:"why"`
+}
+
+// Target is a process that was looked at.
+type Target struct {
+	PID       int       `json:"pid"`
+	Comm      string    `json:"comm"`
+	Exe       string    `json:"exe"`
+	StartedAt time.Time `json:"started_at"`
+	Threads   int       `json:"threads"`
+	// Matched says how the target was found when its name differs from what
+	// was asked for.
+	Matched string   `json:"matched,omitempty"`
+	Kubelet *Kubelet `json:"kubelet,omitempty"`
+}
+
+// Kubelet is what is known of a kubelet among the targets.
+type Kubelet struct {
+	RootDir string `json:"root_dir"`
+}
+
+// Hang is one thread that hangs.
+type Hang struct {
+	// ID is stable for the same thread in the same call, across reports and
+	// between report and live.
+	ID      string   `json:"id"`
+	Reason  Reason   `json:"reason"`
+	Task    Task     `json:"task"`
+	Syscall *Syscall `json:"syscall"`
+	Blocked Blocked  `json:"blocked"`
+	Path    Path     `json:"path"`
+	Mount   *Mount   `json:"mount"`
+	Volume  *Volume  `json:"volume"`
+	// KernelStack is symbolised, innermost frame first.
+	KernelStack []string   `json:"kernel_stack"`
+	WaitingOn   *WaitingOn `json:"waiting_on"`
+	// Role is "root" or "victim": a victim waits behind another thread's lock.
+	Role        string `json:"role"`
+	WaitsBehind string `json:"waits_behind,omitempty"`
+}
+
+// Task is the hung thread.
+type Task struct {
+	PID          int        `json:"pid"`
+	TID          int        `json:"tid"`
+	Comm         string     `json:"comm"`         // of the thread
+	ProcessComm  string     `json:"process_comm"` // of the process
+	State        string     `json:"state"`        // as ps shows it: S, D, ...
+	Killable     bool       `json:"killable"`
+	KernelThread bool       `json:"kernel_thread"`
+	Cgroup       string     `json:"cgroup"`
+	Container    *Container `json:"container"`
+}
+
+// Container is the container a task runs in.
+type Container struct {
+	ID     string `json:"id"`
+	PodUID string `json:"pod_uid"`
+}
+
+// Syscall is the call a thread is in, or was in last.
+type Syscall struct {
+	NR   int      `json:"nr"`
+	Name string   `json:"name"`
+	Args []string `json:"args"` // hexadecimal
+	Text string   `json:"text"` // as strace would print it
+}
+
+// Blocked says since when.
+type Blocked struct {
+	ForMS int64 `json:"for_ms"`
+	// AtLeast marks ForMS as a lower bound.
+	AtLeast bool      `json:"at_least"`
+	Since   time.Time `json:"since"`
+	// Source of the time: "entry", "last_arrival", "switch_counts",
+	// "sched_switch".
+	Source string `json:"source"`
+}
+
+// Path is the path the thread is blocked on.
+type Path struct {
+	Value     string `json:"value"`
+	Source    string `json:"source"` // argument, fd, cwd, kernel, none
+	Truncated bool   `json:"truncated"`
+}
+
+// Mount is the mount the path lies on.
+type Mount struct {
+	ID        int    `json:"id"`     // 0: unknown
+	Device    string `json:"device"` // "0:28"
+	Point     string `json:"point"`
+	FSType    string `json:"fstype"`
+	Source    string `json:"source"`
+	Kind      string `json:"kind"`
+	Namespace uint32 `json:"namespace"`
+	// Attached is false when the mount is in no mount table any more.
+	Attached bool `json:"attached"`
+	// From says how the mount was found: "mountinfo", "device",
+	// "remembered", "stack".
+	From string `json:"from"`
+	// Image is POOL/IMAGE for rbd.
+	Image string `json:"image,omitempty"`
+}
+
+// Volume is the Kubernetes volume behind a mount.
+type Volume struct {
+	Pod *Pod `json:"pod"`
+	// Plugin is as in the path, with ~ turned back: "kubernetes.io/csi".
+	Plugin  string `json:"plugin"`
+	Name    string `json:"name"`
+	PV      string `json:"pv"`
+	PVC     string `json:"pvc"`
+	Driver  string `json:"driver"`
+	Handle  string `json:"handle"`
+	SubPath string `json:"subpath"`
+}
+
+// Pod is the pod a volume belongs to.
+type Pod struct {
+	UID       string `json:"uid"`
+	Name      string `json:"name"`
+	Namespace string `json:"namespace"`
+	State     string `json:"state"`  // running, deleted, unknown
+	Source    string `json:"source"` // cri, pod-logs, path
+}
+
+// WaitingOn is whom the thread waits for, with the evidence.
+type WaitingOn struct {
+	Kind     string   `json:"kind"` // mds, osd, mon, fuse-daemon, nfs-server, block-device, lock, unknown
+	Name     string   `json:"name"`
+	Evidence []string `json:"evidence"`
+}
+
+// Summary adds a report up.
+type Summary struct {
+	HungThreads int   `json:"hung_threads"`
+	Roots       int   `json:"roots"`
+	Victims     int   `json:"victims"`
+	OldestMS    int64 `json:"oldest_ms"`
+	// Elsewhere counts threads blocked on kinds that --fs leaves out.
+	Elsewhere map[string]int `json:"elsewhere,omitempty"`
+	Verdict   string         `json:"verdict"`
+}
+
+// EventKind names one line of the live stream.
+type EventKind string
+
+// The kinds of live events.
+const (
+	EventHangSeen   EventKind = "hang_seen"
+	EventHangUpdate EventKind = "hang_update"
+	EventHangEnded  EventKind = "hang_ended"
+	EventSlowCall   EventKind = "slow_call" // seen only at its return
+	EventLost       EventKind = "lost"
+	EventNotice     EventKind = "notice" // a target went, came, was followed
+	EventSummary    EventKind = "summary"
+)
+
+// Event is one line of the live stream.
+type Event struct {
+	Schema string    `json:"schema"`
+	Kind   EventKind `json:"event"`
+	Time   time.Time `json:"time"`
+	// Hang is set for hang_seen, hang_update, hang_ended and slow_call.
+	*Hang `json:",omitempty"`
+	// DurationNS, ResolutionNS and Ret are set once the call or block ended.
+	DurationNS   *uint64 `json:"duration_ns,omitempty"`
+	ResolutionNS *uint64 `json:"resolution_ns,omitempty"`
+	Ret          *int64  `json:"ret,omitempty"`
+	// RetText is Ret as strace prints it: "-1 EIO (Input/output error)".
+	RetText string `json:"ret_text,omitempty"`
+	// Lost counts records lost so far, by place ("ring", "slots").
+	Lost map[string]uint64 `json:"lost,omitempty"`
+	// Notice is a sentence.
+	Notice string `json:"notice,omitempty"`
+	// Summary is set for summary.
+	Summary *LiveSummary `json:"summary,omitempty"`
+}
+
+// LiveSummary adds a live session up.
+type LiveSummary struct {
+	DurationMS int64             `json:"duration_ms"`
+	Seen       int               `json:"hangs_seen"`
+	Ended      int               `json:"hangs_ended"`
+	StillHung  int               `json:"still_hung"`
+	SlowCalls  int               `json:"slow_calls"`
+	OldestMS   int64             `json:"oldest_ms"`
+	Lost       map[string]uint64 `json:"lost"`
+	Elsewhere  map[string]int    `json:"elsewhere,omitempty"`
+	Verdict    string            `json:"verdict"`
+}
