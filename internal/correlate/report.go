@@ -23,30 +23,37 @@ const (
 
 // Report is the answer to "what is hung now".
 type Report struct {
-	Schema  string    `json:"schema"`
-	TakenAt time.Time `json:"taken_at"`
-	TookMS  int64     `json:"took_ms"`
-	Node    Node      `json:"node"`
-	Capture Capture   `json:"capture"`
-	Targets []Target  `json:"targets"`
-	Hangs   []*Hang   `json:"hangs"`
-	Summary Summary   `json:"summary"`
+	Schema  string       `json:"schema"`
+	TakenAt time.Time    `json:"taken_at"`
+	TookMS  int64        `json:"took_ms"`
+	Node    Node         `json:"node"`
+	Capture Capture      `json:"capture"`
+	Targets List[Target] `json:"targets"`
+	Hangs   List[*Hang]  `json:"hangs"`
+	Summary Summary      `json:"summary"`
 }
 
 // Node names the machine.
 type Node struct {
-	Hostname string `json:"hostname"`
-	Kernel   string `json:"kernel"`
-	BootID   string `json:"boot_id"`
-	UptimeS  int64  `json:"uptime_s"`
+	Hostname Text  `json:"hostname"`
+	Kernel   Text  `json:"kernel"`
+	BootID   Text  `json:"boot_id"`
+	UptimeS  int64 `json:"uptime_s"`
 }
 
 // Capture says how the report was made and what is missing from it.
 type Capture struct {
-	Backend  string    `json:"backend"`
-	Passes   int       `json:"passes"`
-	Skipped  []Skipped `json:"skipped"`
-	Degraded []string  `json:"degraded"`
+	Backend string `json:"backend"`
+	Passes  int    `json:"passes"`
+	// Processes and Threads are how many were looked at, kernel threads not
+	// counted unless they were asked for.
+	Processes int `json:"processes"`
+	Threads   int `json:"threads"`
+	// ThresholdMS and Filesystems are what was asked for.
+	ThresholdMS int64         `json:"threshold_ms"`
+	Filesystems List[string]  `json:"filesystems"`
+	Skipped     List[Skipped] `json:"skipped"`
+	Degraded    List[string]  `json:"degraded"`
 }
 
 // Skipped is something that was not read, and why.
@@ -57,11 +64,11 @@ type Skipped struct {
 
 // Target is a process that was looked at.
 type Target struct {
-	PID       int       `json:"pid"`
-	Comm      string    `json:"comm"`
-	Exe       string    `json:"exe"`
-	StartedAt time.Time `json:"started_at"`
-	Threads   int       `json:"threads"`
+	PID       int        `json:"pid"`
+	Comm      string     `json:"comm"`
+	Exe       Text       `json:"exe"`
+	StartedAt *time.Time `json:"started_at"` // nil: unknown
+	Threads   int        `json:"threads"`
 	// Matched says how the target was found when its name differs from what
 	// was asked for.
 	Matched string   `json:"matched,omitempty"`
@@ -70,7 +77,7 @@ type Target struct {
 
 // Kubelet is what is known of a kubelet among the targets.
 type Kubelet struct {
-	RootDir string `json:"root_dir"`
+	RootDir Text `json:"root_dir"`
 }
 
 // Hang is one thread that hangs.
@@ -89,35 +96,39 @@ type Hang struct {
 	KernelStack []string   `json:"kernel_stack"`
 	WaitingOn   *WaitingOn `json:"waiting_on"`
 	// Role is "root" or "victim": a victim waits behind another thread's lock.
-	Role        string `json:"role"`
-	WaitsBehind string `json:"waits_behind,omitempty"`
+	Role string `json:"role"`
+	// WaitsBehind is the ID of the root; null for a root, and for a victim whose
+	// root is not known.
+	WaitsBehind Text `json:"waits_behind"`
 }
 
 // Task is the hung thread.
 type Task struct {
-	PID          int        `json:"pid"`
-	TID          int        `json:"tid"`
-	Comm         string     `json:"comm"`         // of the thread
-	ProcessComm  string     `json:"process_comm"` // of the process
-	State        string     `json:"state"`        // as ps shows it: S, D, ...
-	Killable     bool       `json:"killable"`
+	PID         int    `json:"pid"`
+	TID         int    `json:"tid"`
+	Comm        string `json:"comm"`         // of the thread
+	ProcessComm Text   `json:"process_comm"` // of the process
+	State       Text   `json:"state"`        // as ps shows it: S, D, ...
+	// Killable tells whether the state lets SIGKILL wake it; nil where the
+	// source does not show it (/proc has no such bit).
+	Killable     *bool      `json:"killable"`
 	KernelThread bool       `json:"kernel_thread"`
-	Cgroup       string     `json:"cgroup"`
+	Cgroup       Text       `json:"cgroup"`
 	Container    *Container `json:"container"`
 }
 
 // Container is the container a task runs in.
 type Container struct {
-	ID     string `json:"id"`
-	PodUID string `json:"pod_uid"`
+	ID     Text `json:"id"`
+	PodUID Text `json:"pod_uid"`
 }
 
 // Syscall is the call a thread is in, or was in last.
 type Syscall struct {
 	NR   int      `json:"nr"`
-	Name string   `json:"name"`
-	Args []string `json:"args"` // hexadecimal
-	Text string   `json:"text"` // as strace would print it
+	Name Text     `json:"name"`
+	Args []string `json:"args"` // hexadecimal; nil: registers not readable
+	Text Text     `json:"text"` // as strace would print it
 }
 
 // Blocked says since when.
@@ -133,22 +144,23 @@ type Blocked struct {
 
 // Path is the path the thread is blocked on.
 type Path struct {
-	Value     string `json:"value"`
+	Value     Text   `json:"value"`
 	Source    string `json:"source"` // argument, fd, cwd, kernel, none
 	Truncated bool   `json:"truncated"`
 }
 
 // Mount is the mount the path lies on.
 type Mount struct {
-	ID        int    `json:"id"`     // 0: unknown
-	Device    string `json:"device"` // "0:28"
-	Point     string `json:"point"`
-	FSType    string `json:"fstype"`
-	Source    string `json:"source"`
-	Kind      string `json:"kind"`
-	Namespace uint32 `json:"namespace"`
-	// Attached is false when the mount is in no mount table any more.
-	Attached bool `json:"attached"`
+	ID        Number `json:"id"`
+	Device    Text   `json:"device"` // "0:28"
+	Point     Text   `json:"point"`
+	FSType    Text   `json:"fstype"`
+	Source    Text   `json:"source"`
+	Kind      Text   `json:"kind"`
+	Namespace Number `json:"namespace"`
+	// Attached is false when the mount is in no mount table any more; nil
+	// where only the file system is known (From is "stack").
+	Attached *bool `json:"attached"`
 	// From says how the mount was found: "mountinfo", "device",
 	// "remembered", "stack".
 	From string `json:"from"`
@@ -160,29 +172,29 @@ type Mount struct {
 type Volume struct {
 	Pod *Pod `json:"pod"`
 	// Plugin is as in the path, with ~ turned back: "kubernetes.io/csi".
-	Plugin  string `json:"plugin"`
-	Name    string `json:"name"`
-	PV      string `json:"pv"`
-	PVC     string `json:"pvc"`
-	Driver  string `json:"driver"`
-	Handle  string `json:"handle"`
-	SubPath string `json:"subpath"`
+	Plugin  Text `json:"plugin"`
+	Name    Text `json:"name"`
+	PV      Text `json:"pv"`
+	PVC     Text `json:"pvc"`
+	Driver  Text `json:"driver"`
+	Handle  Text `json:"handle"`
+	SubPath Text `json:"subpath"`
 }
 
 // Pod is the pod a volume belongs to.
 type Pod struct {
-	UID       string `json:"uid"`
-	Name      string `json:"name"`
-	Namespace string `json:"namespace"`
+	UID       Text   `json:"uid"`
+	Name      Text   `json:"name"`
+	Namespace Text   `json:"namespace"`
 	State     string `json:"state"`  // running, deleted, unknown
 	Source    string `json:"source"` // cri, pod-logs, path
 }
 
 // WaitingOn is whom the thread waits for, with the evidence.
 type WaitingOn struct {
-	Kind     string   `json:"kind"` // mds, osd, mon, fuse-daemon, nfs-server, block-device, lock, unknown
-	Name     string   `json:"name"`
-	Evidence []string `json:"evidence"`
+	Kind     string       `json:"kind"` // mds, osd, mon, fuse-daemon, nfs-server, block-device, lock, unknown
+	Name     Text         `json:"name"`
+	Evidence List[string] `json:"evidence"`
 }
 
 // Summary adds a report up.
@@ -224,7 +236,7 @@ type Event struct {
 	// RetText is Ret as strace prints it: "-1 EIO (Input/output error)".
 	RetText string `json:"ret_text,omitempty"`
 	// Lost counts records lost so far, by place ("ring", "slots").
-	Lost map[string]uint64 `json:"lost,omitempty"`
+	Lost Counts `json:"lost,omitempty"`
 	// Notice is a sentence.
 	Notice string `json:"notice,omitempty"`
 	// Summary is set for summary.
@@ -233,13 +245,13 @@ type Event struct {
 
 // LiveSummary adds a live session up.
 type LiveSummary struct {
-	DurationMS int64             `json:"duration_ms"`
-	Seen       int               `json:"hangs_seen"`
-	Ended      int               `json:"hangs_ended"`
-	StillHung  int               `json:"still_hung"`
-	SlowCalls  int               `json:"slow_calls"`
-	OldestMS   int64             `json:"oldest_ms"`
-	Lost       map[string]uint64 `json:"lost"`
-	Elsewhere  map[string]int    `json:"elsewhere,omitempty"`
-	Verdict    string            `json:"verdict"`
+	DurationMS int64          `json:"duration_ms"`
+	Seen       int            `json:"hangs_seen"`
+	Ended      int            `json:"hangs_ended"`
+	StillHung  int            `json:"still_hung"`
+	SlowCalls  int            `json:"slow_calls"`
+	OldestMS   int64          `json:"oldest_ms"`
+	Lost       Counts         `json:"lost"`
+	Elsewhere  map[string]int `json:"elsewhere,omitempty"`
+	Verdict    string         `json:"verdict"`
 }
