@@ -42,8 +42,9 @@ type Task struct {
 	TID int
 	// PPID is the thread group ID of the parent.
 	PPID int
-	// Comm is the name of the thread, at most 15 bytes.
-	Comm string
+	// Comm is the name of the thread, ProcessComm that of its thread group
+	// leader ("" when unknown); at most 15 bytes.
+	Comm, ProcessComm string
 	// StartBootNS is when the thread started, in ns since boot
 	// (CLOCK_BOOTTIME). Together with TID it identifies the thread. The proc
 	// backend rounds it down to clock ticks (10 ms).
@@ -82,6 +83,11 @@ type Task struct {
 	// unknown.
 	MountNS uint32
 	PIDNS   uint32
+	// CwdDevMajor to CwdDetached describe the mount of the working directory;
+	// a zero device means unknown.
+	CwdDevMajor, CwdDevMinor uint32
+	CwdMountID               int
+	CwdDetached              bool
 	// Stack holds the kernel stack's return addresses, innermost first. Empty
 	// when unreadable or when the proc backend already gave names.
 	Stack []uint64
@@ -111,6 +117,11 @@ type File struct {
 	FSType string
 	// MountID is the ID of the mount it was opened through; 0 when unknown.
 	MountID int
+	// MountNS is the inode number of the mount namespace the mount is in; 0
+	// when unknown or Detached.
+	MountNS uint32
+	// Detached tells that the mount is in no mount namespace any more.
+	Detached bool
 	// Mode is the inode's mode (S_IFMT and permissions); 0 when unknown.
 	Mode uint32
 }

@@ -1,0 +1,8 @@
+// Package bpf holds the BPF programs in C, their compiled objects for amd64 and
+// arm64, and the Go bindings that bpf2go made of them.
+//
+// In: the C sources and the wire types of hangtrace.h. Out: embedded objects
+// for package loader. It must never import anything of ours.
+package bpf
+
+//go:generate go tool bpf2go -go-package bpf -target amd64,arm64 -cc clang-19 -strip llvm-strip-19 -cflags "-O2 -g -Wall -Werror -mcpu=v3 -I/usr/include" Snapshot snapshot.bpf.c

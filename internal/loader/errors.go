@@ -1,0 +1,40 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// statNames are the sites of enum stat in bpf/hangtrace.h, in its order.
+var statNames = [...]string{"ring", "slots", "sleeps", "path_fault", "stack_fault", "seq"}
+
+// notSupported adds ErrNotSupported to the chain of errors that mean so.
+func notSupported(err error) error {
+	switch {
+	case err == nil, errors.Is(err, ErrNotSupported):
+		return err
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%w: BPF is refused: needs root, or CAP_BPF and CAP_PERFMON: %w", ErrNotSupported, err)
+	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS):
+		return fmt.Errorf("%w by this kernel: %w", ErrNotSupported, err)
+	}
+	return fmt.Errorf("%w: %w", ErrNotSupported, err)
+}
+
+func readStats(coll *ebpf.Collection) map[string]uint64 {
+	var counts [len(statNames)]uint64
+	v := coll.Variables["stats"]
+	if v == nil || v.Get(&counts) != nil {
+		return nil
+	}
+	stats := make(map[string]uint64)
+	for i, n := range counts {
+		if n > 0 {
+			stats[statNames[i]] = n
+		}
+	}
+	return stats
+}

@@ -1,0 +1,300 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+
+	"github.com/hangtrace/hangtrace/bpf"
+	"github.com/hangtrace/hangtrace/internal/facts"
+)
+
+// ErrNotSupported is in the chain of every error that means: this kernel, or
+// these rights, do not give it.
+var ErrNotSupported = errors.New("not supported")
+
+// SnapshotOptions selects what a Snapshotter sees.
+type SnapshotOptions struct {
+	// All looks at every process instead of the targets.
+	All bool
+	// KernelThreads includes kernel threads. This field is optional and only
+	// has a meaning with All.
+	KernelThreads bool
+	// RunningStacks reads the stacks of threads that can run, too. This field
+	// is optional.
+	RunningStacks bool
+}
+
+// Snapshotter runs the task and file iterators. It attaches nothing.
+type Snapshotter struct {
+	coll     *ebpf.Collection
+	opts     SnapshotOptions
+	files    *ebpf.Program
+	degraded []string
+}
+
+// variant is one set of programs to try, best first.
+type variant struct {
+	drop     []string
+	degraded string
+}
+
+// NewSnapshotter loads the iterators with the best set of programs that this
+// kernel takes.
+func NewSnapshotter(opts SnapshotOptions) (*Snapshotter, error) {
+	// Refused where it is not needed (5.11+); where it is needed and refused,
+	// creating the maps says so.
+	_ = rlimit.RemoveMemlock()
+
+	variants := []variant{
+		{drop: []string{"snapshot_files_nopath"}},
+		{drop: []string{"snapshot_files_nopath", "snapshot_symbols"},
+			degraded: "kernel names from kallsyms: bpf_snprintf needs 5.14"},
+		{drop: []string{"snapshot_files", "snapshot_symbols"},
+			degraded: "paths of descriptors from /proc links: bpf_d_path is refused here"},
+	}
+	var first error
+	for i, v := range variants {
+		s, err := loadSnapshot(opts, v)
+		if err == nil {
+			for _, done := range variants[1 : i+1] {
+				s.degraded = append(s.degraded, done.degraded)
+			}
+			return s, nil
+		}
+		if first == nil {
+			first = err
+		}
+		if errors.Is(err, unix.EPERM) {
+			break // rights, not a missing feature: fewer programs do not help
+		}
+	}
+	return nil, fmt.Errorf("task iterator: %w", notSupported(first))
+}
+
+func loadSnapshot(opts SnapshotOptions, v variant) (*Snapshotter, error) {
+	spec, err := bpf.LoadSnapshot()
+	if err != nil {
+		return nil, fmt.Errorf("embedded object: %w", err)
+	}
+	for _, name := range v.drop {
+		delete(spec.Programs, name)
+	}
+	cfg := bpf.SnapshotSnapshotConfig{
+		All:           b2u(opts.All),
+		KernelThreads: b2u(opts.KernelThreads),
+		BlockedOnly:   b2u(!opts.RunningStacks),
+	}
+	if err := spec.Variables["cfg"].Set(cfg); err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	coll, err := ebpf.NewCollection(spec)
+	if err != nil {
+		return nil, err
+	}
+	s := &Snapshotter{coll: coll, opts: opts, files: coll.Programs["snapshot_files"]}
+	if s.files == nil {
+		s.files = coll.Programs["snapshot_files_nopath"]
+	}
+	return s, nil
+}
+
+// Close unloads the programs.
+func (s *Snapshotter) Close() error {
+	s.coll.Close()
+	return nil
+}
+
+// Degraded says what this kernel does not give.
+func (s *Snapshotter) Degraded() []string { return slices.Clone(s.degraded) }
+
+// SetTargets replaces the processes that Tasks looks at.
+func (s *Snapshotter) SetTargets(pids []int) error {
+	return setPIDs(s.coll.Maps["targets"], pids)
+}
+
+// Tasks samples the threads.
+func (s *Snapshotter) Tasks() (facts.Pass, error) {
+	data, err := readIterator(s.coll.Programs["snapshot_tasks"])
+	if err != nil {
+		return facts.Pass{}, fmt.Errorf("task iterator: %w", err)
+	}
+	return facts.Pass{Format: facts.FormatBPFTask, AtNS: monotonic(), Data: data}, nil
+}
+
+// Files lists the open files of the given processes.
+func (s *Snapshotter) Files(pids []int) (facts.Pass, error) {
+	if err := setPIDs(s.coll.Maps["file_targets"], pids); err != nil {
+		return facts.Pass{}, err
+	}
+	data, err := readIterator(s.files)
+	if err != nil {
+		return facts.Pass{}, fmt.Errorf("file iterator: %w", err)
+	}
+	return facts.Pass{Format: facts.FormatBPFFile, AtNS: monotonic(), Data: data}, nil
+}
+
+const symbolBatch = 64 // SYMBOL_BATCH
+
+// Symbols names kernel addresses, as "name+0x1a [module]". Addresses that the
+// kernel cannot name are left out. It returns ErrNotSupported before 5.14.
+func (s *Snapshotter) Symbols(addrs []uint64) (map[uint64]string, error) {
+	prog := s.coll.Programs["snapshot_symbols"]
+	if prog == nil {
+		return nil, fmt.Errorf("kernel symbols: %w", ErrNotSupported)
+	}
+	names := make(map[uint64]string, len(addrs))
+	for batch := range slices.Chunk(addrs, symbolBatch) {
+		if err := s.symbolBatch(prog, batch, names); err != nil {
+			return names, fmt.Errorf("kernel symbols: %w", err)
+		}
+	}
+	return names, nil
+}
+
+func (s *Snapshotter) symbolBatch(prog *ebpf.Program, batch []uint64, names map[uint64]string) error {
+	in, out := s.coll.Maps["symbol_addrs"], s.coll.Maps["symbol_texts"]
+	for i := range uint32(symbolBatch) {
+		var addr uint64
+		if int(i) < len(batch) {
+			addr = batch[i]
+		}
+		if err := in.Put(i, addr); err != nil {
+			return err
+		}
+		if addr == 0 {
+			break
+		}
+	}
+	if _, err := prog.Run(&ebpf.RunOptions{}); err != nil {
+		return err
+	}
+	for i, addr := range batch {
+		text, err := out.LookupBytes(uint32(i))
+		if err != nil {
+			return err
+		}
+		if name := symbolName(text); name != "" {
+			names[addr] = name
+		}
+	}
+	return nil
+}
+
+// symbolName turns the kernel's "name+0x1a/0x40 [module]" into
+// "name+0x1a [module]"; an address that has no symbol prints as hexadecimal
+// and is no name.
+func symbolName(text []byte) string {
+	s := unix.ByteSliceToString(text)
+	if s == "" || strings.HasPrefix(s, "0x") {
+		return ""
+	}
+	name, rest, sized := strings.Cut(s, "/")
+	if !sized {
+		return s
+	}
+	if _, module, ok := strings.Cut(rest, " "); ok {
+		// 6.x kernels may put a build ID behind the module's name.
+		module, _, _ = strings.Cut(strings.TrimSuffix(module, "]"), " ")
+		return name + " " + module + "]"
+	}
+	return name
+}
+
+// Stats returns the programs' own error counters by name; zero ones are left
+// out.
+func (s *Snapshotter) Stats() map[string]uint64 { return readStats(s.coll) }
+
+// Clock fills in how the scheduler's clock relates to CLOCK_MONOTONIC, by
+// looking at this thread's own last_arrival right after it woke up.
+func (s *Snapshotter) Clock(c *facts.Clock) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	const rounds = 3
+	var offsets []int64
+	for range rounds {
+		if err := unix.Nanosleep(&unix.Timespec{Nsec: 100_000}, nil); err != nil && err != unix.EINTR {
+			return fmt.Errorf("sleep: %w", err)
+		}
+		woke := monotonic()
+		if _, err := readIterator(s.coll.Programs["snapshot_clocks"]); err != nil {
+			return fmt.Errorf("clock iterator: %w", err)
+		}
+		var got bpf.SnapshotClocks
+		if err := s.coll.Variables["clocks"].Get(&got); err != nil {
+			return fmt.Errorf("clocks: %w", err)
+		}
+		if got.LastArrivalNs == 0 {
+			return fmt.Errorf("last_arrival: %w", ErrNotSupported)
+		}
+		offsets = append(offsets, woke-int64(got.LastArrivalNs))
+	}
+	slices.Sort(offsets)
+	c.SchedToMonoNS = offsets[rounds/2]
+	c.SchedErrorNS = offsets[rounds-1] - offsets[0]
+	c.SchedCalibrated = true
+	return nil
+}
+
+func readIterator(prog *ebpf.Program) ([]byte, error) {
+	it, err := link.AttachIter(link.IterOptions{Program: prog})
+	if err != nil {
+		return nil, err
+	}
+	defer it.Close()
+	r, err := it.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(r)
+}
+
+func setPIDs(m *ebpf.Map, pids []int) error {
+	want := make(map[uint32]bool, len(pids))
+	for _, pid := range pids {
+		want[uint32(pid)] = true
+	}
+	var key uint32
+	var value uint8
+	var gone []uint32
+	for it := m.Iterate(); it.Next(&key, &value); {
+		if !want[key] {
+			gone = append(gone, key)
+		}
+	}
+	for _, pid := range gone {
+		if err := m.Delete(pid); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("target %d: %w", pid, err)
+		}
+	}
+	for pid := range want {
+		if err := m.Put(pid, uint8(1)); err != nil {
+			return fmt.Errorf("target %d: %w", pid, err)
+		}
+	}
+	return nil
+}
+
+func b2u(b bool) uint32 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func monotonic() int64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return 0 // cannot happen: the clock exists and ts is ours
+	}
+	return ts.Nano()
+}
