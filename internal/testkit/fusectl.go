@@ -1,0 +1,49 @@
+package testkit
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// connection identifies a FUSE connection: its number alone is reused at once.
+type connection struct {
+	minor uint32
+	inode uint64
+}
+
+// remember notes which connection the mount has.
+func (f *HangFS) remember() error {
+	dir, err := f.ConnectionDir()
+	if err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return os.NewSyscallError("lstat "+dir, err)
+	}
+	f.connection = connection{f.Minor, st.Ino}
+	return nil
+}
+
+// gone waits until the kernel has forgotten the connection.
+func (f *HangFS) gone() error {
+	if f.connection.inode == 0 {
+		return nil
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		dir, err := f.ConnectionDir()
+		if err != nil {
+			return err
+		}
+		var st unix.Stat_t
+		if unix.Lstat(dir, &st) != nil || st.Ino != f.connection.inode {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("FUSE connection %d is left", f.Minor)
+		}
+	}
+}
