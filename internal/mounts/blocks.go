@@ -1,0 +1,74 @@
+package mounts
+
+import (
+	"github.com/hangtrace/hangtrace/internal/facts"
+)
+
+// Blocks is an index over the block devices of the node. The zero value knows
+// none.
+type Blocks struct {
+	byDevice map[string]facts.BlockDevice
+	byName   map[string]string
+}
+
+// NewBlocks indexes devices by number and by name.
+func NewBlocks(devices []facts.BlockDevice) Blocks {
+	b := Blocks{
+		byDevice: make(map[string]facts.BlockDevice, len(devices)),
+		byName:   make(map[string]string, len(devices)),
+	}
+	for _, d := range devices {
+		b.byDevice[d.Device] = d
+		b.byName[d.Name] = d.Device
+	}
+	return b
+}
+
+func (b Blocks) knows(device string) bool {
+	_, ok := b.byDevice[device]
+	return ok
+}
+
+// remote returns the number of the rbd or nbd device that device is or stands
+// on.
+func (b Blocks) remote(device string) (string, bool) {
+	d, ok := b.Remote(device)
+	return d.Device, ok
+}
+
+// Remote returns the rbd or nbd device that device ("253:0") is or stands on,
+// through partitions, dm (LVM, LUKS, multipath) and md. Of several, one: a
+// stripe over a remote and a local disk hangs with the remote one.
+func (b Blocks) Remote(device string) (facts.BlockDevice, bool) {
+	seen := map[string]bool{}
+	todo := []string{device}
+	for len(todo) > 0 {
+		cur := todo[0]
+		todo = todo[1:]
+		if seen[cur] {
+			continue
+		}
+		seen[cur] = true
+		d, ok := b.byDevice[cur]
+		if !ok {
+			continue
+		}
+		if d.Driver == "rbd" || d.Driver == "nbd" {
+			return d, true
+		}
+		todo = append(todo, d.Below...)
+	}
+	return facts.BlockDevice{}, false
+}
+
+// image names an rbd image as rbd(8) does: POOL/[NAMESPACE/]IMAGE, "" when the
+// device tells none, as nbd does not.
+func image(d facts.BlockDevice) string {
+	if d.Pool == "" || d.Image == "" {
+		return ""
+	}
+	if d.PoolNS != "" {
+		return d.Pool + "/" + d.PoolNS + "/" + d.Image
+	}
+	return d.Pool + "/" + d.Image
+}
