@@ -1,0 +1,53 @@
+// Package main is labguest, the one static binary that the Ceph lab puts into
+// its guest: it serves shell scripts over TCP (agent), sends them from the host
+// (run), does exactly one file-system call that may hang (op), and tells what
+// the kernel shows of a blocked task (facts).
+//
+// It must never touch the mounts under test except in op, and op must do
+// nothing there but what its name says: a test relies on knowing the call.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+const usage = `usage: labguest agent ADDRESS             serve scripts over TCP
+       labguest run ADDRESS <SCRIPT         run a script there; exits with its status
+       labguest op [-after FILE] OP PATH    one call (the name hangop implies op)
+       labguest facts PID...                what /proc tells of blocked tasks, as JSON
+OP: ` + "%s\n"
+
+func main() {
+	// The main goroutine stays on the main thread: TID == PID in op.
+	runtime.LockOSThread()
+	args := os.Args[1:]
+	if filepath.Base(os.Args[0]) == "hangop" {
+		args = append([]string{"op"}, args...)
+	}
+	code, err := run(args)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "labguest: %v\n", err)
+	}
+	os.Exit(code)
+}
+
+// run returns the exit status; 125 is "the machinery failed".
+func run(args []string) (int, error) {
+	if len(args) >= 2 {
+		switch args[0] {
+		case "agent":
+			return 125, serve(args[1])
+		case "run":
+			return runScript(args[1], os.Stdin, os.Stdout, os.Stderr)
+		case "op":
+			return doOp(args[1:], os.Stdout)
+		case "facts":
+			return 0, printFacts(os.Stdout, args[1:])
+		}
+	}
+	return 2, fmt.Errorf(usage, strings.Join(opNames(), " "))
+}
