@@ -73,8 +73,16 @@ func Parse(text []byte, ns uint32, blocks Blocks) (*Table, error) {
 		Mounts:    make([]Mount, 0, len(infos)),
 		Malformed: malformed,
 	}
+	options := map[string]string{} // most mounts share theirs with others
 	for _, info := range infos {
-		t.Mounts = append(t.Mounts, mountOf(info, ns, blocks))
+		m := mountOf(info, ns, blocks)
+		clean, ok := options[info.VFSOptions]
+		if !ok {
+			clean = redactOptions(info.VFSOptions)
+			options[info.VFSOptions] = clean
+		}
+		m.SuperOptions = clean
+		t.Mounts = append(t.Mounts, m)
 	}
 	t.index()
 	return t, nil
@@ -103,6 +111,7 @@ func readInfos(text []byte) ([]*mountinfo.Info, int, error) {
 	return infos, malformed, nil
 }
 
+// mountOf gives a line without its options, which Parse redacts.
 func mountOf(info *mountinfo.Info, ns uint32, blocks Blocks) Mount {
 	device := strconv.Itoa(info.Major) + ":" + strconv.Itoa(info.Minor)
 	root, deleted := strings.CutSuffix(info.Root, "//deleted")
@@ -110,17 +119,16 @@ func mountOf(info *mountinfo.Info, ns uint32, blocks Blocks) Mount {
 		root = "/"
 	}
 	m := Mount{
-		ID:           info.ID,
-		Parent:       info.Parent,
-		Device:       device,
-		Root:         root,
-		RootDeleted:  deleted,
-		Point:        info.Mountpoint,
-		FSType:       info.FSType,
-		Source:       redactSource(info.Source),
-		SuperOptions: redactOptions(info.VFSOptions),
-		Kind:         KindOf(info.FSType, info.Source, device, blocks),
-		Namespace:    ns,
+		ID:          info.ID,
+		Parent:      info.Parent,
+		Device:      device,
+		Root:        root,
+		RootDeleted: deleted,
+		Point:       info.Mountpoint,
+		FSType:      info.FSType,
+		Source:      redactSource(info.Source),
+		Kind:        KindOf(info.FSType, info.Source, device, blocks),
+		Namespace:   ns,
 	}
 	if m.Kind == KindRBD {
 		d, _ := blocks.Remote(blockDevice(m.FSType, info.Source, device, blocks))
@@ -135,7 +143,7 @@ func mountOf(info *mountinfo.Info, ns uint32, blocks Blocks) Mount {
 // stay on the lowest.
 func (t *Table) index() {
 	t.byID = make(map[int]int, len(t.Mounts))
-	t.byDevice = make(map[string][]int)
+	t.byDevice = make(map[string][]int, len(t.Mounts))
 	t.children = make(map[place]int, len(t.Mounts))
 	for i, m := range t.Mounts {
 		t.byID[m.ID] = i
