@@ -24,7 +24,12 @@ func (t Text) MarshalJSON() ([]byte, error) {
 	if t == "" {
 		return []byte("null"), nil
 	}
-	return json.Marshal(string(t))
+	for i := range len(t) {
+		if t[i] < ' ' || t[i] >= 0x7f || t[i] == '"' || t[i] == '\\' {
+			return plainJSON(string(t))
+		}
+	}
+	return []byte(`"` + t + `"`), nil
 }
 
 // Number is a kernel identifier (mount ID, namespace inode) that is never 0:
@@ -103,7 +108,7 @@ func (p Path) MarshalJSON() ([]byte, error) {
 	if !utf8.ValidString(string(p.Value)) {
 		out.Bytes = []byte(p.Value)
 	}
-	return json.Marshal(out)
+	return plainJSON(out)
 }
 
 // UnmarshalJSON is the reverse of MarshalJSON.
@@ -119,4 +124,14 @@ func (p *Path) UnmarshalJSON(data []byte) error {
 		p.Value = Text(in.Bytes)
 	}
 	return nil
+}
+
+// plainJSON leaves it to the outer encoder whether "<" and ">", which stand in
+// stacks and shell commands, are escaped.
+func plainJSON(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return bytes.TrimRight(b.Bytes(), "\n"), err
 }

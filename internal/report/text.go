@@ -1,0 +1,109 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/hangtrace/hangtrace/internal/correlate"
+)
+
+// Text writes a report for a person in a hurry: the verdict in one sentence,
+// one block a root hang, then what is missing and what was looked at.
+func Text(w io.Writer, r *correlate.Report, o Options) error {
+	p := &page{w: w, o: o.filled()}
+	p.verdict(r)
+	all := blocks(r.Hangs)
+	for i, b := range all {
+		if i == p.o.Blocks {
+			p.line("")
+			p.line("(+%s: -o wide names each)", count(len(all)-i, "more hang"))
+			break
+		}
+		p.line("")
+		p.block(b)
+	}
+	p.line("")
+	p.missing(&r.Capture)
+	p.looked(r)
+	return p.err
+}
+
+func (p *page) verdict(r *correlate.Report) {
+	verdict := clean(r.Summary.Verdict)
+	if verdict == "" {
+		verdict = count(r.Summary.HungThreads, "hung thread") + "."
+	}
+	tokens := strings.Fields(verdict)
+	if len(r.Hangs) > 0 && p.o.Color && len(tokens) > 0 {
+		tokens[0] = colorBad + tokens[0]
+		tokens[len(tokens)-1] += colorOff
+	}
+	p.flow("", "", tokens)
+}
+
+// missing says what was not read, and what this node or these rights do not
+// give: an answer with a hole must show the hole.
+func (p *page) missing(c *correlate.Capture) {
+	if len(c.Skipped) > 0 {
+		p.line("%s", p.paint(colorWarn, "not read:"))
+		for _, s := range c.Skipped {
+			p.words(indent+"- ", indent+"  ", clean(s.What+": "+s.Why))
+		}
+	}
+	if len(c.Degraded) > 0 {
+		p.line("%s", p.paint(colorWarn, "known with less certainty:"))
+		for _, sentence := range c.Degraded {
+			p.words(indent+"- ", indent+"  ", clean(sentence))
+		}
+	}
+}
+
+// looked says what was looked at, so that "nothing hangs" can be weighed.
+func (p *page) looked(r *correlate.Report) {
+	c := &r.Capture
+	kinds := "every file system"
+	if len(c.Filesystems) > 0 {
+		kinds = clean(strings.Join(c.Filesystems, ", "))
+	}
+	p.words("", indent, fmt.Sprintf("Looked at %s of %s for calls on %s that block for %s or longer.",
+		count(c.Threads, "thread"), count(c.Processes, "process"), kinds, span(millis(c.ThresholdMS))))
+	p.elsewhere(r.Summary.Elsewhere)
+	p.targets(r.Targets)
+	p.words("", indent, fmt.Sprintf("Node %s, kernel %s, at %s, in %d ms, from %s, %s.",
+		clean(r.Node.Hostname.Or("unknown")), clean(r.Node.Kernel.Or("unknown")), p.stamp(r.TakenAt), r.TookMS,
+		clean(c.Backend), count(c.Passes, "pass")))
+}
+
+func (p *page) elsewhere(kinds map[string]int) {
+	if len(kinds) == 0 {
+		return
+	}
+	var parts []string
+	for kind, n := range kinds {
+		parts = append(parts, fmt.Sprintf("%s on %s", count(n, "thread"), clean(kind)))
+	}
+	slices.Sort(parts)
+	p.words("", indent, "Not shown, blocked on other kinds: "+strings.Join(parts, ", ")+" (--fs all shows them).")
+}
+
+// targets names the processes looked at where they are few: on a whole node
+// the counts say enough.
+func (p *page) targets(targets []correlate.Target) {
+	if len(targets) == 0 || len(targets) > 4 {
+		return
+	}
+	var names []string
+	for _, t := range targets {
+		name := fmt.Sprintf("%s[%d]", clean(t.Comm), t.PID)
+		if t.Matched != "" {
+			name += " (" + clean(t.Matched) + ")"
+		}
+		if t.Kubelet != nil && t.Kubelet.RootDir != "" {
+			name += " with root directory " + cleanPath(string(t.Kubelet.RootDir))
+		}
+		names = append(names, name)
+	}
+	p.words("", indent, "Targets: "+strings.Join(names, ", ")+".")
+}
