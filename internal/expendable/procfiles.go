@@ -1,0 +1,72 @@
+package expendable
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+)
+
+const (
+	procTextLimit = 64 << 10
+	procFileLimit = 8 << 20
+	cmdlineLimit  = 128 << 10
+)
+
+// procFileAllowed names the further files of a process that may be asked for by name.
+// The environment is not among them: it holds secrets.
+func procFileAllowed(name Raw) bool {
+	return name == "auxv" || name == "maps" || name == "io"
+}
+
+func (c child) dir(pid int) string {
+	return c.proc + "/" + strconv.Itoa(pid)
+}
+
+func (c child) threads(req Request, emit func(Answer)) (Answer, error) {
+	for _, tid := range req.TIDs {
+		t := Thread{TID: tid}
+		dir := c.dir(req.PID) + "/task/" + strconv.Itoa(tid)
+		call, err1 := readText(dir+"/syscall", procTextLimit)
+		stack, err2 := readText(dir+"/stack", procTextLimit)
+		if err := errors.Join(err1, err2); err != nil {
+			t.Err = err.Error()
+		}
+		t.Syscall, t.Stack = string(bytes.TrimSpace(call)), string(bytes.TrimRight(stack, "\n"))
+		emit(Answer{Threads: []Thread{t}})
+	}
+	return Answer{}, nil
+}
+
+func (c child) cmdline(req Request, _ func(Answer)) (Answer, error) {
+	text, err := readText(c.dir(req.PID)+"/cmdline", bound(req.Max, cmdlineLimit, cmdlineLimit))
+	if err != nil || len(text) == 0 {
+		return Answer{}, err
+	}
+	var a Answer
+	for arg := range bytes.SplitSeq(bytes.TrimSuffix(text, []byte{0}), []byte{0}) {
+		a.Args = append(a.Args, Raw(arg))
+	}
+	return a, nil
+}
+
+func (c child) procFile(req Request, _ func(Answer)) (Answer, error) {
+	path := c.dir(req.PID) + "/" + string(req.Path)
+	if !procFileAllowed(req.Path) {
+		return Answer{}, fmt.Errorf("read %s: not a file that is read", path)
+	}
+	text, err := readText(path, procFileLimit)
+	return Answer{Data: text}, err
+}
+
+// readText reads a file of /proc, whose size is not known before, up to limit.
+func readText(path string, limit int) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, _, err := readUpTo(f, limit)
+	return text, err
+}

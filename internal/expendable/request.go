@@ -1,0 +1,191 @@
+// Package expendable does what may hang in a child process that can be given up.
+//
+// In: requests that touch what a hung mount or a jammed process may block:
+// user memory, a thread's call and stack, files, directories, symbolic links.
+// Out: the answers that came before the deadline, and the children that did
+// not die when told to. The child is this program itself, started again with a
+// hidden command word. The parent must never touch what the requests name,
+// never wait for a child longer than it says, and never start a second child
+// for a key (a process, a device) while a former one lives, even one that an
+// earlier run of the program left behind.
+package expendable
+
+import (
+	"encoding/json"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/hangtrace/hangtrace/internal/facts"
+)
+
+// ChildCommand is the hidden command word on which cmd calls Main.
+const ChildCommand = "expendable-child"
+
+// An Op is what a Request asks for.
+type Op string
+
+// The operations. Main takes further ones.
+const (
+	OpStrings  Op = "strings"  // PID, Addrs, Max -> Strings
+	OpMemory   Op = "memory"   // PID, Addr, Len -> Data, Truncated
+	OpThreads  Op = "threads"  // PID, TIDs -> Threads
+	OpCmdline  Op = "cmdline"  // PID -> Args
+	OpProcFile Op = "procfile" // PID, Path (auxv, maps, io) -> Data
+	OpReaddir  Op = "readdir"  // Root, Path, Max, NoXDev -> Entries, Truncated
+	OpReadfile Op = "readfile" // Root, Path, Max, NoXDev -> Data, Truncated
+	OpResolve  Op = "resolve"  // PID, Path, SafeMounts, NoFollow -> Resolved
+)
+
+// Raw is a byte string as the kernel gives it: a path, a name, an argument. It
+// survives JSON when it is not UTF-8 too.
+type Raw string
+
+type rawBytes struct {
+	Bytes []byte `json:"bytes"`
+}
+
+// MarshalJSON writes a string, or {"bytes": base64} when it is not UTF-8.
+func (r Raw) MarshalJSON() ([]byte, error) {
+	if utf8.ValidString(string(r)) {
+		return json.Marshal(string(r))
+	}
+	return json.Marshal(rawBytes{[]byte(r)})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (r *Raw) UnmarshalJSON(text []byte) error {
+	if len(text) > 0 && text[0] == '{' {
+		var b rawBytes
+		err := json.Unmarshal(text, &b)
+		*r = Raw(b.Bytes)
+		return err
+	}
+	var s string
+	err := json.Unmarshal(text, &s)
+	*r = Raw(s)
+	return err
+}
+
+// Request is one thing to do. Which fields count depends on Op.
+type Request struct {
+	Op   Op    `json:"op"`
+	PID  int   `json:"pid,omitempty"`
+	TIDs []int `json:"tids,omitempty"`
+
+	Addrs []uint64 `json:"addrs,omitempty"`
+	Addr  uint64   `json:"addr,omitempty"`
+	Len   int      `json:"len,omitempty"`
+
+	// Root is a directory that is opened first; it may itself be a magic link
+	// such as /proc/1/root. Path is looked up below it, without following any
+	// symbolic link.
+	Root Raw `json:"root,omitempty"`
+	Path Raw `json:"path,omitempty"`
+	// Max bounds the answer: bytes of a string or file, entries of a
+	// directory. 0 stands for a default.
+	Max int `json:"max,omitempty"`
+	// NoXDev refuses to cross a mount point below Root.
+	NoXDev bool `json:"no_xdev,omitempty"`
+
+	// SafeMounts are the mount points that OpResolve may step onto: those of
+	// healthy local file systems. The root of the process is always one.
+	SafeMounts []Raw `json:"safe_mounts,omitempty"`
+	// NoFollow leaves a symbolic link in the last element alone, as lstat does.
+	NoFollow bool `json:"no_follow,omitempty"`
+
+	// Params is for operations that Main was given.
+	Params json.RawMessage `json:"params,omitempty"`
+}
+
+// String says what the request does, for people.
+func (r Request) String() string {
+	switch r.Op {
+	case OpReaddir, OpReadfile:
+		return fmt.Sprintf("%s %q below %s", r.Op, string(r.Path), string(r.Root))
+	case OpResolve, OpProcFile:
+		return fmt.Sprintf("%s %q of process %d", r.Op, string(r.Path), r.PID)
+	}
+	return fmt.Sprintf("%s of process %d", r.Op, r.PID)
+}
+
+// Answer is what became of one request.
+type Answer struct {
+	Index int `json:"index"`
+	// Err is why there is no answer, or why it is not whole; "" if it is.
+	Err string `json:"err,omitempty"`
+	// Partial marks a line of several for the same request. The runner adds
+	// them up; it stays set when the last of them did not come.
+	Partial bool `json:"partial,omitempty"`
+
+	Strings   []String        `json:"strings,omitempty"`
+	Data      []byte          `json:"data,omitempty"`
+	Threads   []Thread        `json:"threads,omitempty"`
+	Args      []Raw           `json:"args,omitempty"`
+	Entries   []Entry         `json:"entries,omitempty"`
+	Resolved  *Resolved       `json:"resolved,omitempty"`
+	Truncated bool            `json:"truncated,omitempty"`
+	Result    json.RawMessage `json:"result,omitempty"`
+}
+
+// String is a NUL-ended string in a process's memory.
+type String struct {
+	Addr      uint64 `json:"addr"`
+	Value     Raw    `json:"value"`
+	Truncated bool   `json:"truncated,omitempty"` // no NUL within Max, or in what is mapped
+	Err       string `json:"err,omitempty"`
+}
+
+// Thread is what may block of a thread's directory, without the last newline.
+type Thread struct {
+	TID     int    `json:"tid"`
+	Syscall string `json:"syscall"`
+	Stack   string `json:"stack"`
+	Err     string `json:"err,omitempty"`
+}
+
+// Entry is a name in a directory.
+type Entry struct {
+	Name Raw `json:"name"`
+	// Type is the directory's own word for what it is: one of the DT_
+	// constants, DT_UNKNOWN where the file system does not say.
+	Type uint8 `json:"type"`
+}
+
+// Resolved is a path with its symbolic links followed.
+type Resolved struct {
+	// Path is absolute, in the root of the process.
+	Path Raw `json:"path"`
+	// Complete is false when a part of Path lies beyond a mount point that was
+	// not stepped onto, so that links in it were not followed.
+	Complete bool `json:"complete"`
+	// Mount is the mount point that ended the walk, if one did.
+	Mount Raw `json:"mount,omitempty"`
+}
+
+// UserStrings gives the strings of an answer to OpStrings as facts.
+func (a Answer) UserStrings(pid int) []facts.UserString {
+	out := make([]facts.UserString, 0, len(a.Strings))
+	for _, s := range a.Strings {
+		out = append(out, facts.UserString{
+			PID: pid, Addr: s.Addr, Value: string(s.Value), Truncated: s.Truncated, Err: s.Err,
+		})
+	}
+	return out
+}
+
+// add appends a further line for the same request.
+func (a *Answer) add(line Answer) {
+	a.Strings = append(a.Strings, line.Strings...)
+	a.Data = append(a.Data, line.Data...)
+	a.Threads = append(a.Threads, line.Threads...)
+	a.Args = append(a.Args, line.Args...)
+	a.Entries = append(a.Entries, line.Entries...)
+	if line.Resolved != nil {
+		a.Resolved = line.Resolved
+	}
+	if line.Result != nil {
+		a.Result = line.Result
+	}
+	a.Truncated = a.Truncated || line.Truncated
+	a.Partial, a.Err = line.Partial, line.Err
+}
