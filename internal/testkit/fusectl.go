@@ -8,13 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// connection identifies a FUSE connection: its number alone is reused at once.
-type connection struct {
-	minor uint32
-	inode uint64
-}
-
-// remember notes which connection the mount has.
+// remember notes the inode of the connection's directory: its number alone is
+// given to the next mount at once.
 func (f *HangFS) remember() error {
 	dir, err := f.ConnectionDir()
 	if err != nil {
@@ -24,13 +19,13 @@ func (f *HangFS) remember() error {
 	if err := unix.Lstat(dir, &st); err != nil {
 		return os.NewSyscallError("lstat "+dir, err)
 	}
-	f.connection = connection{f.Minor, st.Ino}
+	f.connection = st.Ino
 	return nil
 }
 
 // gone waits until the kernel has forgotten the connection.
 func (f *HangFS) gone() error {
-	if f.connection.inode == 0 {
+	if f.connection == 0 {
 		return nil
 	}
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
@@ -39,11 +34,11 @@ func (f *HangFS) gone() error {
 			return err
 		}
 		var st unix.Stat_t
-		if unix.Lstat(dir, &st) != nil || st.Ino != f.connection.inode {
+		if unix.Lstat(dir, &st) != nil || st.Ino != f.connection {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("FUSE connection %d is left", f.Minor)
+			return fmt.Errorf("FUSE connection %d is left", f.connectionNumber())
 		}
 	}
 }

@@ -140,7 +140,7 @@ func (g *gatedFS) Write(cancel <-chan struct{}, input *fuse.WriteIn, data []byte
 }
 
 func (g *gatedFS) Writev(cancel <-chan struct{}, input *fuse.WriteIn, data [][]byte) (uint32, fuse.Status) {
-	g.gate.pass("WRITEV")
+	g.gate.pass("WRITE")
 	return g.RawFileSystem.Writev(cancel, input, data)
 }
 

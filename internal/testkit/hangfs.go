@@ -34,16 +34,16 @@ type HangFSOptions struct {
 type HangFS struct {
 	MountPoint string
 	Backing    string
-	// Minor is the device number's minor half (0:Minor), which is also the
-	// FUSE connection's number.
-	Minor uint32
+	// Major and Minor are the device number: 0:Minor, where Minor is also the
+	// FUSE connection's number, or that of fuseblk's block device.
+	Major, Minor uint32
 	// MountID is the mount's ID in mountinfo.
 	MountID int
 
 	daemon     *Process
-	connection connection
-	in      io.WriteCloser
-	replies *json.Decoder
+	connection uint64 // inode of its directory in fusectl
+	in         io.WriteCloser
+	replies    *json.Decoder
 }
 
 // MountHangFS starts a daemon and mounts it.
@@ -106,7 +106,7 @@ func (f *HangFS) readIdentity() error {
 		var root, point string
 		_, err := fmt.Sscanf(line, "%d %d %d:%d %s %s", &id, &parent, &major, &minor, &root, &point)
 		if err == nil && point == f.MountPoint {
-			f.MountID, f.Minor = id, minor
+			f.MountID, f.Major, f.Minor = id, major, minor
 		}
 	}
 	if f.MountID == 0 {
@@ -183,8 +183,11 @@ func (f *HangFS) ConnectionDir() (string, error) {
 			return "", os.NewSyscallError("mount "+control, err)
 		}
 	}
-	return fmt.Sprintf("%s/%d", control, f.Minor), nil
+	return fmt.Sprintf("%s/%d", control, f.connectionNumber()), nil
 }
+
+// connectionNumber is the kernel's own dev_t of the superblock.
+func (f *HangFS) connectionNumber() uint32 { return f.Major<<20 | f.Minor }
 
 // fusectlMagic is FUSE_CTL_SUPER_MAGIC of fs/fuse/control.c.
 const fusectlMagic = 0x65735543

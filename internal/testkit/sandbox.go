@@ -25,6 +25,7 @@ type Sandbox struct {
 	spawn       chan func()
 	processes   []*Process
 	filesystems []*HangFS
+	devices     []*os.File
 	closed      bool
 }
 
@@ -224,6 +225,9 @@ func (s *Sandbox) Close() error {
 	}
 	for _, f := range s.filesystems {
 		errs = append(errs, f.gone())
+	}
+	for _, d := range s.devices {
+		errs = append(errs, d.Close())
 	}
 	close(s.spawn)
 	errs = append(errs, os.RemoveAll(s.Dir))
