@@ -50,7 +50,9 @@ type Snapshot struct {
 	Mounts   []MountTable      `json:"mounts,omitempty"`
 	Resolved []ResolvedPath    `json:"resolved,omitempty"`
 	Blocks   []BlockDevice     `json:"blocks,omitempty"`
-	Kube     *Kube             `json:"kube,omitempty"`
+	// Fuse are the FUSE connections, those of detached mounts too.
+	Fuse []FuseConnection `json:"fuse,omitempty"`
+	Kube *Kube            `json:"kube,omitempty"`
 
 	// Skipped names what was not read, Degraded what this node or these rights
 	// do not give.
@@ -194,11 +196,30 @@ type BlockDevice struct {
 	PoolNS      string `json:"pool_ns,omitempty"`
 	Image       string `json:"image,omitempty"`
 	ClusterFSID string `json:"cluster_fsid,omitempty"`
+	// ImageID and ClientID join an rbd device with the requests of its client:
+	// objects are named rbd_data.<ImageID>.<n>, the client "client4123".
+	ImageID  string `json:"image_id,omitempty"`
+	ClientID string `json:"client_id,omitempty"`
 	// InflightReads and InflightWrites as in /sys/block/X/inflight; -1 unknown.
 	InflightReads  int `json:"inflight_reads"`
 	InflightWrites int `json:"inflight_writes"`
 	// NBDPid is the process that serves an nbd device; 0 unknown.
 	NBDPid int `json:"nbd_pid,omitempty"`
+}
+
+// FuseConnection is a connection of the kernel's FUSE with a daemon.
+type FuseConnection struct {
+	// Number is the name of its directory in /sys/fs/fuse/connections.
+	Number uint32 `json:"number"`
+	// Device is Number as field 3 of mountinfo shows it: "0:53".
+	Device string `json:"device"`
+	// Waiting is how many requests wait for the daemon, those that it already
+	// read included; -1 unknown.
+	Waiting int `json:"waiting"`
+	// CongestionThreshold and MaxBackground are limits on background requests;
+	// -1 unknown.
+	CongestionThreshold int `json:"congestion_threshold"`
+	MaxBackground       int `json:"max_background"`
 }
 
 // Kube is what was read of Kubernetes' traces on the node.
