@@ -1,0 +1,108 @@
+package record
+
+import (
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/hangtrace/hangtrace/internal/facts"
+)
+
+// Writer writes a recording. Each frame is handed to the kernel before the
+// method returns; nothing is synced to disk, because a sync may hang on just
+// the storage that is being looked at. It is safe for concurrent use.
+type Writer struct {
+	mu     sync.Mutex
+	w      io.Writer
+	zip    *gzip.Writer // nil: not compressed
+	frames int
+	err    error // the first error stays: a frame after half a frame is lost
+}
+
+// NewWriter writes the header and returns a writer for the frames. The caller
+// closes w after Close.
+func NewWriter(w io.Writer, h Header, compress bool) (*Writer, error) {
+	out := &Writer{w: w}
+	if compress {
+		out.zip = gzip.NewWriter(w)
+	}
+	h.Schema = Schema
+	if err := out.write(headerFrame{Kind: kindHeader, Header: h}, maxHeader); err != nil {
+		return nil, fmt.Errorf("write header of recording: %w", err)
+	}
+	return out, nil
+}
+
+// Snapshot writes one look at the node.
+func (w *Writer) Snapshot(s *facts.Snapshot) error {
+	return w.frame(&Frame{Kind: KindSnapshot, Snapshot: s})
+}
+
+// Raw writes records as they came from the kernel. The format is one of
+// package facts, or the caller's own.
+func (w *Writer) Raw(format string, atNS int64, data []byte) error {
+	return w.frame(&Frame{Kind: KindRaw, AtNS: atNS, Format: format, Data: data})
+}
+
+// Notice writes a sentence.
+func (w *Writer) Notice(atNS int64, sentence string) error {
+	return w.frame(&Frame{Kind: KindNotice, AtNS: atNS, Notice: sentence})
+}
+
+// Lost writes how many records were lost so far, by place.
+func (w *Writer) Lost(atNS int64, counts map[string]uint64) error {
+	return w.frame(&Frame{Kind: KindLost, AtNS: atNS, Lost: counts})
+}
+
+// Close writes the end frame. It does not close the underlying writer.
+func (w *Writer) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return w.err
+	}
+	if err := w.write(&Frame{Kind: KindEnd, Frames: w.frames}, MaxFrame); err != nil {
+		w.err = fmt.Errorf("write end of recording: %w", err)
+		return w.err
+	}
+	w.err = ErrClosed
+	if w.zip != nil {
+		return w.zip.Close()
+	}
+	return nil
+}
+
+func (w *Writer) frame(f *Frame) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return w.err
+	}
+	if err := w.write(f, MaxFrame); err != nil {
+		w.err = fmt.Errorf("write %s frame of recording: %w", f.Kind, err)
+		return w.err
+	}
+	w.frames++
+	return nil
+}
+
+func (w *Writer) write(v any, most int) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if len(text) > most {
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(text), most)
+	}
+	text = append(text, '\n')
+	if w.zip == nil {
+		_, err = w.w.Write(text)
+		return err
+	}
+	if _, err := w.zip.Write(text); err != nil {
+		return err
+	}
+	return w.zip.Flush()
+}
