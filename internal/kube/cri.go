@@ -30,8 +30,6 @@ const (
 	maxMessage = 16 << 20
 	// maxSocketPath is the size of sun_path less its final zero byte.
 	maxSocketPath = 107
-
-	labelPodUID = "io.kubernetes.pod.uid"
 )
 
 // DefaultSockets are the places of CRI sockets in the host's mount namespace:
@@ -136,10 +134,15 @@ func podsOf(sandboxes []*runtime.PodSandbox, containers []*runtime.Container) []
 	bySandbox := map[string]int{}
 	for _, s := range sandboxes {
 		meta := s.GetMetadata()
-		uid := meta.GetUid()
-		if uid == "" {
-			uid = s.GetLabels()[labelPodUID]
+		if meta == nil { // the kubelet labels its sandboxes with the same
+			labels := s.GetLabels()
+			meta = &runtime.PodSandboxMetadata{
+				Uid:       labels["io.kubernetes.pod.uid"],
+				Name:      labels["io.kubernetes.pod.name"],
+				Namespace: labels["io.kubernetes.pod.namespace"],
+			}
 		}
+		uid := meta.GetUid()
 		if uid == "" {
 			continue
 		}
