@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // KubeletTree is a kubelet's root directory and the pod logs next to it.
@@ -129,15 +127,4 @@ func writeVolData(dir string, data map[string]string) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, "vol_data.json"), text, 0o644)
-}
-
-// Bind bind-mounts a directory. It looks the paths up: only for healthy ones.
-func (s *Sandbox) Bind(from, to string) error {
-	return os.NewSyscallError("bind "+to, unix.Mount(from, to, "", unix.MS_BIND, ""))
-}
-
-// Cover puts an empty tmpfs over a directory, in this mount namespace only: to
-// have a /var/log/pods of its own, say.
-func (s *Sandbox) Cover(dir string) error {
-	return os.NewSyscallError("cover "+dir, unix.Mount("hangtrace-testkit", dir, "tmpfs", 0, "mode=0755"))
 }

@@ -8,7 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -26,8 +26,12 @@ type Sandbox struct {
 	processes   []*Process
 	filesystems []*HangFS
 	devices     []*os.File
+	covered     []string
 	closed      bool
 }
+
+// ErrNotEnded is what Process.Wait reports of a process that still lives.
+var ErrNotEnded = errors.New("process has not ended")
 
 // errNotPrivate keeps frozen mounts away from the host's mount namespace.
 var errNotPrivate = errors.New("not in a private mount namespace: call testkit.Main or testkit.Supervise first")
@@ -194,7 +198,7 @@ func (p *Process) Wait(d time.Duration) error {
 	case <-p.done:
 		return p.err
 	case <-time.After(d):
-		return fmt.Errorf("process %d (%s) has not ended after %v", p.PID, filepath.Base(p.cmd.Path), d)
+		return fmt.Errorf("%w after %v: %d (%s)", ErrNotEnded, d, p.PID, filepath.Base(p.cmd.Path))
 	}
 }
 
@@ -214,7 +218,7 @@ func (s *Sandbox) Close() error {
 		errs = append(errs, f.end())
 	}
 	for _, p := range s.processes {
-		if err := p.Wait(10 * time.Second); err != nil && strings.Contains(err.Error(), "not ended") {
+		if err := p.Wait(10 * time.Second); errors.Is(err, ErrNotEnded) {
 			errs = append(errs, err)
 		}
 		for _, end := range []any{p.Stdin, p.Stdout} {
@@ -225,6 +229,9 @@ func (s *Sandbox) Close() error {
 	}
 	for _, f := range s.filesystems {
 		errs = append(errs, f.gone())
+	}
+	for _, dir := range slices.Backward(s.covered) {
+		errs = append(errs, os.NewSyscallError("umount "+dir, unix.Unmount(dir, unix.MNT_DETACH)))
 	}
 	for _, d := range s.devices {
 		errs = append(errs, d.Close())
