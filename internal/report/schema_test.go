@@ -314,3 +314,20 @@ func declared(t *testing.T, root any, out map[string]bool) {
 	}
 	walk(root, root, "")
 }
+
+// TestEveryFieldIsDocumented looks for each field's name in docs/output.md.
+func TestEveryFieldIsDocumented(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "output.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	declared(t, schemaText(t, reportSchema), names)
+	declared(t, schemaText(t, eventSchema), names)
+	for name := range names {
+		last := name[strings.LastIndex(name, ".")+1:]
+		if !strings.Contains(string(text), "`"+last) && !strings.Contains(string(text), "."+last) {
+			t.Errorf("%s is not in docs/output.md", name)
+		}
+	}
+}
