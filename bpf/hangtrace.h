@@ -21,6 +21,7 @@ enum record_kind {
 	RECORD_CALL = 3,
 	RECORD_BLOCK = 4,
 	RECORD_TARGET = 5,
+	RECORD_SLOT = 6, /* header, struct slot, path: made by user space */
 };
 
 /* call_class[nr]: what the live tracer does with a system call. */
@@ -95,13 +96,11 @@ struct slot {
 	u32 tgid;
 	u64 entered_jiffies;
 	u64 args[6];
-	s32 nr;
+	s32 nr;	   /* the call's number plus one; 0: in none that we trace */
 	u32 flags; /* CALL_*, PATH_*, TASK_COMPAT */
 	u32 path_len;
 	u32 generation; /* counts up with each use: a reader sees that it changed meanwhile */
-	u64 entered_ns; /* set by user space for a seeded call, else 0 */
-	char comm[COMM_LEN];
-	u64 pad[3];
+	u64 pad[6];
 };
 _Static_assert(sizeof(struct slot) == 128, "two cache lines; slots must not share one");
 

@@ -166,6 +166,7 @@ type Block struct {
 	State, Flags   uint32
 	StartNS, EndNS uint64 // CLOCK_MONOTONIC
 	HasRegs        bool
+	Compat         bool
 	SyscallNR      int
 	Args           [6]uint64
 	Stack          []uint64

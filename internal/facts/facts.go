@@ -12,6 +12,8 @@ import "time"
 const (
 	FormatBPFTask  = "bpf-iter/task/v1"      // struct task_record of bpf/hangtrace.h
 	FormatBPFFile  = "bpf-iter/task_file/v1" // struct file_record of bpf/hangtrace.h
+	FormatBPFSlots = "bpf-slots/v1"          // struct slot with its path: calls in flight
+	FormatBPFRing  = "bpf-ring/v1"           // call, block and target records
 	FormatProcTask = "proc/task/v1"          // one JSON ProcThread a line
 )
 
@@ -41,6 +43,9 @@ type Snapshot struct {
 	Passes []Pass `json:"passes"`
 	// Files are raw file iterator records of processes with a blocked thread.
 	Files []Pass `json:"files,omitempty"`
+	// InFlight are the raw slots of traced calls that have not returned; only
+	// the live tracer has them.
+	InFlight []Pass `json:"in_flight,omitempty"`
 
 	Processes []Process    `json:"processes,omitempty"`
 	Links     []Link       `json:"links,omitempty"`
@@ -71,6 +76,11 @@ type Clock struct {
 	SchedCalibrated bool  `json:"sched_calibrated"`
 	// SchedErrorNS is how far the calibration may be off.
 	SchedErrorNS int64 `json:"sched_error_ns"`
+	// HZ is the kernel's tick rate, and JiffiesRef the value of jiffies_64 at
+	// JiffiesMonoNS of CLOCK_MONOTONIC. HZ 0: unknown.
+	HZ            int64  `json:"hz,omitempty"`
+	JiffiesRef    uint64 `json:"jiffies_ref,omitempty"`
+	JiffiesMonoNS int64  `json:"jiffies_mono_ns,omitempty"`
 }
 
 // Node describes the machine.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -213,37 +212,6 @@ func symbolName(text []byte) string {
 // out.
 func (s *Snapshotter) Stats() map[string]uint64 { return readStats(s.coll) }
 
-// Clock fills in how the scheduler's clock relates to CLOCK_MONOTONIC, by
-// looking at this thread's own last_arrival right after it woke up.
-func (s *Snapshotter) Clock(c *facts.Clock) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	const rounds = 3
-	var offsets []int64
-	for range rounds {
-		if err := unix.Nanosleep(&unix.Timespec{Nsec: 100_000}, nil); err != nil && err != unix.EINTR {
-			return fmt.Errorf("sleep: %w", err)
-		}
-		woke := monotonic()
-		if _, err := readIterator(s.coll.Programs["snapshot_clocks"]); err != nil {
-			return fmt.Errorf("clock iterator: %w", err)
-		}
-		var got bpf.SnapshotClocks
-		if err := s.coll.Variables["clocks"].Get(&got); err != nil {
-			return fmt.Errorf("clocks: %w", err)
-		}
-		if got.LastArrivalNs == 0 {
-			return fmt.Errorf("last_arrival: %w", ErrNotSupported)
-		}
-		offsets = append(offsets, woke-int64(got.LastArrivalNs))
-	}
-	slices.Sort(offsets)
-	c.SchedToMonoNS = offsets[rounds/2]
-	c.SchedErrorNS = offsets[rounds-1] - offsets[0]
-	c.SchedCalibrated = true
-	return nil
-}
-
 func readIterator(prog *ebpf.Program) ([]byte, error) {
 	it, err := link.AttachIter(link.IterOptions{Program: prog})
 	if err != nil {
@@ -289,12 +257,4 @@ func b2u(b bool) uint32 {
 		return 1
 	}
 	return 0
-}
-
-func monotonic() int64 {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
-		return 0 // cannot happen: the clock exists and ts is ours
-	}
-	return ts.Nano()
 }

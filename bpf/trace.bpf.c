@@ -1,0 +1,524 @@
+//go:build ignore
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The live tracer. sys_enter keeps one slot a thread, sys_exit sends a record
+ * only for a call that took longer than the threshold, sched_switch times the
+ * sleeps that no system call encloses (page faults, task work, exit).
+ */
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "hangtrace.h"
+#include "task.h"
+
+/* knobs */
+struct trace_config {
+	u64 threshold_jiffies;
+	u64 threshold_ns;
+	u32 all;	  /* every process: the byte table is not asked */
+	u32 follow_forks; /* children of targets become targets */
+	u32 slot_mask;	  /* number of slots less one, a power of two less one */
+	u32 self;	  /* our own tgid: never traced */
+};
+const volatile struct trace_config cfg;
+const volatile u8 call_class[CALL_CLASSES];
+
+/* maps */
+struct path_buffer {
+	char s[PATH_LEN];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, u32);
+	__type(value, struct slot);
+} slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 4096);
+	__type(key, u32);
+	__type(value, struct path_buffer);
+} paths SEC(".maps");
+
+/* When a thread of a target went to sleep; indexed by tid like the slots. */
+struct sleep {
+	u32 tid;
+	u32 state;
+	u64 since_ns;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 4096);
+	__type(key, u32);
+	__type(value, struct sleep);
+} sleeps SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 << 20);
+} ring SEC(".maps");
+
+/* One byte a thread group: exact, and one load on the hot path. */
+struct tgid_page {
+	u8 traced[8];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, TGIDS / 8);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, u32);
+	__type(value, struct tgid_page);
+} traced SEC(".maps");
+
+u64 stats[STAT_MAX];
+
+/* logic */
+static __always_inline u8 *traced_byte(u32 tgid)
+{
+	u32 key = tgid / 8;
+	struct tgid_page *p = bpf_map_lookup_elem(&traced, &key);
+
+	return p ? &p->traced[tgid % 8] : NULL;
+}
+
+static __always_inline bool is_target(u32 tgid)
+{
+	u8 *b;
+
+	if (cfg.all)
+		return tgid != cfg.self;
+	b = traced_byte(tgid);
+	return b && *b;
+}
+
+#define SLOT_PROBES 8
+#define SLOT_FREED  0xffffffffu /* had an owner: a search goes on behind it */
+
+static __always_inline struct slot *slot_at(u32 tid, u32 probe, u32 *index)
+{
+	*index = (tid + probe * 40503u) & cfg.slot_mask;
+	return bpf_map_lookup_elem(&slots, index);
+}
+
+/* The slot that this thread has, if it has one. */
+static __always_inline struct slot *slot_find(u32 tid, u32 *index)
+{
+	struct slot *s;
+
+#pragma unroll
+	for (u32 i = 0; i < SLOT_PROBES; i++) {
+		s = slot_at(tid, i, index);
+		if (!s || !s->tid)
+			return NULL;
+		if (s->tid == tid)
+			return s;
+	}
+	return NULL;
+}
+
+/*
+ * Takes a free slot. atomic: compare and swap, which needs 5.12; before, two
+ * threads claiming one slot at the same instant may mix, and user space drops
+ * what does not fit the thread's registers.
+ */
+static __noinline struct slot *slot_claim(u32 tid, u32 *index, bool atomic)
+{
+	struct slot *s;
+	u32 was;
+
+	for (u32 i = 0; i < SLOT_PROBES; i++) {
+		s = slot_at(tid, i, index);
+		if (!s)
+			return NULL;
+		was = s->tid;
+		if (was && was != SLOT_FREED)
+			continue;
+		if (!atomic) {
+			s->tid = tid;
+			return s;
+		}
+		if (__sync_val_compare_and_swap(&s->tid, was, tid) == was)
+			return s;
+	}
+	__sync_fetch_and_add(&stats[STAT_SLOT_TAKEN], 1);
+	return NULL;
+}
+
+/* A thread keeps its slot until it exits: only its first traced call claims. */
+static __always_inline struct slot *slot_of(u32 tid, u32 *index, bool atomic)
+{
+	struct slot *s = slot_find(tid, index);
+
+	return s ? s : slot_claim(tid, index, atomic);
+}
+
+static __always_inline void slot_free(u32 tid)
+{
+	u32 index;
+	struct slot *s = slot_find(tid, &index);
+
+	if (!s)
+		return;
+	s->nr = 0;
+	s->tid = SLOT_FREED;
+}
+
+static __always_inline void copy_path(struct slot *s, u32 index, u64 addr)
+{
+	struct path_buffer *p = bpf_map_lookup_elem(&paths, &index);
+	long n;
+
+	if (!p)
+		return;
+	n = bpf_probe_read_user_str(p->s, sizeof(p->s), (void *)addr);
+	if (n <= 0) { /* not paged in: tried again at exit, or by user space */
+		s->flags |= PATH_FAILED;
+		return;
+	}
+	if (n == PATH_LEN)
+		s->flags |= PATH_TRUNCATED;
+	s->path_len = n - 1;
+}
+
+static __always_inline u64 path_argument(struct slot *s, u8 class)
+{
+	switch (class & CALL_PATH_MASK) {
+	case 1:
+		return s->args[0];
+	case 2:
+		return s->args[1];
+	case 3:
+		return s->args[2];
+	case 4:
+		return s->args[3];
+	case 5:
+		return s->args[4];
+	}
+	return 0;
+}
+
+static __always_inline int enter(struct pt_regs *regs, long id, bool atomic)
+{
+	u64 ids = bpf_get_current_pid_tgid();
+	u32 index, tid = (u32)ids, tgid = ids >> 32;
+	struct pt_regs r;
+	struct call_regs c;
+	struct slot *s;
+	u64 addr;
+	u8 class;
+
+	if (!is_target(tgid))
+		return 0;
+	if ((unsigned long)id >= CALL_CLASSES)
+		return 0;
+	class = call_class[id];
+	if (!(class & CALL_TRACED))
+		return 0;
+	/* 32-bit callers have other numbers: the iterator pass covers them. */
+	if (task_is_compat((struct task_struct *)bpf_get_current_task()))
+		return 0;
+	s = slot_of(tid, &index, atomic);
+	if (!s)
+		return 0;
+	if (bpf_probe_read_kernel(&r, sizeof(r), regs))
+		return 0;
+	call_regs(&c, &r);
+	s->generation++; /* odd: being written */
+	s->tgid = tgid;
+	__builtin_memcpy(s->args, c.args, sizeof(s->args));
+	s->flags = 0;
+	s->path_len = 0;
+	s->entered_jiffies = bpf_jiffies64();
+	addr = path_argument(s, class);
+	if (addr)
+		copy_path(s, index, addr);
+	s->nr = id + 1;
+	s->generation++;
+	return 0;
+}
+
+SEC("tp_btf/sys_enter") int BPF_PROG(trace_enter, struct pt_regs *regs, long id)
+{
+	return enter(regs, id, true);
+}
+
+/* For kernels before 5.12, without compare and swap in BPF. */
+SEC("tp_btf/sys_enter") int BPF_PROG(trace_enter_plain, struct pt_regs *regs, long id)
+{
+	return enter(regs, id, false);
+}
+
+struct call_event {
+	struct call_record r;
+	char path[PATH_LEN];
+};
+struct call_event_short {
+	struct call_record r;
+	char path[PATH_SHORT];
+};
+
+static __always_inline void fill_call(struct call_record *r, struct slot *s, u32 tid, long ret,
+				      u64 now_jiffies, u32 size)
+{
+	r->h.kind = RECORD_CALL;
+	r->h.size = size;
+	r->entered_jiffies = s->entered_jiffies;
+	r->returned_jiffies = now_jiffies;
+	r->returned_ns = bpf_ktime_get_ns();
+	__builtin_memcpy(r->args, s->args, sizeof(r->args));
+	r->ret = ret;
+	r->nr = s->nr - 1;
+	r->pid = s->tgid;
+	r->tid = tid;
+	r->flags = s->flags;
+	r->path_len = s->path_len;
+	r->pad = 0;
+	bpf_get_current_comm(r->comm, sizeof(r->comm));
+}
+
+static __noinline int send_call(struct slot *s, u32 index, u32 tid, long ret, u64 now_jiffies)
+{
+	struct path_buffer *p = bpf_map_lookup_elem(&paths, &index);
+
+	if (!s || !p)
+		return 0;
+	if (s->flags & PATH_FAILED && (u32)s->nr - 1 < CALL_CLASSES) {
+		s->flags &= ~PATH_FAILED;
+		copy_path(s, index, path_argument(s, call_class[(u32)s->nr - 1]));
+		if (s->flags & PATH_FAILED)
+			__sync_fetch_and_add(&stats[STAT_PATH_FAULT], 1);
+	}
+	if (s->path_len < PATH_SHORT) {
+		struct call_event_short *e = bpf_ringbuf_reserve(&ring, sizeof(*e), 0);
+
+		if (!e)
+			goto full;
+		fill_call(&e->r, s, tid, ret, now_jiffies, sizeof(*e));
+		bpf_probe_read_kernel(e->path, sizeof(e->path), p->s);
+		bpf_ringbuf_submit(e, 0);
+	} else {
+		struct call_event *e = bpf_ringbuf_reserve(&ring, sizeof(*e), 0);
+
+		if (!e)
+			goto full;
+		fill_call(&e->r, s, tid, ret, now_jiffies, sizeof(*e));
+		bpf_probe_read_kernel(e->path, sizeof(e->path), p->s);
+		bpf_ringbuf_submit(e, 0);
+	}
+	return 0;
+full:
+	__sync_fetch_and_add(&stats[STAT_RING_FULL], 1);
+	return 0;
+}
+
+SEC("tp_btf/sys_exit") int BPF_PROG(trace_exit, struct pt_regs *regs, long ret)
+{
+	u64 now, ids = bpf_get_current_pid_tgid();
+	u32 index, tid = (u32)ids, tgid = ids >> 32;
+	struct slot *s;
+
+	if (!is_target(tgid))
+		return 0;
+	s = slot_find(tid, &index);
+	if (!s || !s->nr)
+		return 0;
+	now = bpf_jiffies64();
+	if (s->flags & CALL_SEEDED || now - s->entered_jiffies >= cfg.threshold_jiffies)
+		send_call(s, index, tid, ret, now);
+	s->nr = 0;
+	return 0;
+}
+
+/*
+ * Run by user space for a thread that is already inside a call: gives it a
+ * slot, so that its return is seen. The entry time stays unknown.
+ */
+struct seed {
+	u64 args[6];
+	u32 tid, tgid;
+	s32 nr;
+	u32 pad;
+};
+SEC("syscall") int trace_seed(struct seed *in)
+{
+	u32 index, tid = in->tid;
+	struct slot *s;
+
+	if (slot_find(tid, &index))
+		return 0; /* it made a call meanwhile: the tracer has it */
+	s = slot_claim(tid, &index, true);
+	if (!s)
+		return 0;
+	s->generation++;
+	s->tgid = in->tgid;
+	__builtin_memcpy(s->args, in->args, sizeof(s->args));
+	s->flags = CALL_SEEDED | PATH_FAILED;
+	s->path_len = 0;
+	s->entered_jiffies = bpf_jiffies64();
+	s->nr = in->nr + 1;
+	s->generation++;
+	return 0;
+}
+
+/* ---- sleeps ---- */
+#define SLEEPING 0x0003 /* TASK_INTERRUPTIBLE | TASK_UNINTERRUPTIBLE */
+#define NOLOAD	 0x0400 /* idle kernel threads */
+
+static __always_inline void fell_asleep(struct task_struct *t, u32 tid, u32 state)
+{
+	u32 index = tid & cfg.slot_mask;
+	struct sleep *z = bpf_map_lookup_elem(&sleeps, &index);
+
+	if (!z)
+		return;
+	/* Another thread's sleep of less than a second is no loss; a longer one
+	 * is still seen by the iterator, only without its exact end. */
+	if (z->tid && z->tid != tid)
+		__sync_fetch_and_add(&stats[STAT_SLEEP_TAKEN], 1);
+	z->state = state;
+	z->since_ns = bpf_ktime_get_ns();
+	z->tid = tid;
+}
+
+static __always_inline bool waits_by_nature(s64 nr, u32 state)
+{
+	if (nr < 0 || nr >= CALL_CLASSES)
+		return false;
+	return call_class[nr] & CALL_WAITS && !(state & 0x2);
+}
+
+static __noinline int send_block(struct task_struct *t, struct sleep *z, u64 now)
+{
+	struct pt_regs regs;
+	struct call_regs c = {};
+	struct block_record *r;
+	bool has_regs;
+	long n;
+
+	if (!t || !z)
+		return 0;
+	has_regs = !task_regs(t, &regs);
+	if (has_regs)
+		call_regs(&c, &regs);
+	if (has_regs && waits_by_nature(c.nr, z->state))
+		return 0;
+	r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
+	if (!r) {
+		__sync_fetch_and_add(&stats[STAT_RING_FULL], 1);
+		return 0;
+	}
+	r->h.kind = RECORD_BLOCK;
+	r->h.size = sizeof(*r);
+	r->start_ns = z->since_ns;
+	r->end_ns = now;
+	__builtin_memcpy(r->args, c.args, sizeof(r->args));
+	r->nr = has_regs ? c.nr : -1;
+	r->pid = BPF_CORE_READ(t, tgid);
+	r->tid = BPF_CORE_READ(t, pid);
+	r->state = z->state;
+	r->task_flags = BPF_CORE_READ(t, flags);
+	r->flags = (has_regs ? TASK_HAS_REGS : 0) | (task_is_compat(t) ? TASK_COMPAT : 0);
+	bpf_probe_read_kernel_str(r->comm, sizeof(r->comm), &t->comm);
+	n = bpf_get_task_stack(t, r->stack, sizeof(r->stack), 0);
+	r->stack_len = n > 0 ? (u32)n / 8 : 0;
+	bpf_ringbuf_submit(r, 0);
+	return 0;
+}
+
+static __always_inline void woke_up(struct task_struct *t, u32 tid)
+{
+	u32 index = tid & cfg.slot_mask;
+	struct sleep *z = bpf_map_lookup_elem(&sleeps, &index);
+	u64 now;
+
+	if (!z || z->tid != tid)
+		return;
+	now = bpf_ktime_get_ns();
+	if (now - z->since_ns >= cfg.threshold_ns)
+		send_block(t, z, now);
+	z->tid = 0;
+}
+
+static __always_inline int switched(struct task_struct *prev, struct task_struct *next, u32 state)
+{
+	if (state & SLEEPING && !(state & NOLOAD) && is_target(prev->tgid))
+		fell_asleep(prev, prev->pid, state);
+	if (is_target(next->tgid))
+		woke_up(next, next->pid);
+	return 0;
+}
+
+/* Since 5.18 (fa2c3254d7cf) the state comes as an argument. */
+SEC("tp_btf/sched_switch")
+int BPF_PROG(trace_switch, bool preempt, struct task_struct *prev, struct task_struct *next,
+	     unsigned int prev_state)
+{
+	return preempt ? switched(prev, next, 0) : switched(prev, next, prev_state);
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(trace_switch_old, bool preempt, struct task_struct *prev, struct task_struct *next)
+{
+	return preempt ? switched(prev, next, 0) : switched(prev, next, task_state(prev));
+}
+
+/* ---- births and deaths ---- */
+static __always_inline void send_target(u32 pid, u32 parent, u32 born, const char *comm)
+{
+	struct target_record *r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
+
+	if (!r) {
+		__sync_fetch_and_add(&stats[STAT_RING_FULL], 1);
+		return;
+	}
+	r->h.kind = RECORD_TARGET;
+	r->h.size = sizeof(*r);
+	r->at_ns = bpf_ktime_get_ns();
+	r->pid = pid;
+	r->parent = parent;
+	r->born = born;
+	r->pad = 0;
+	bpf_probe_read_kernel_str(r->comm, sizeof(r->comm), comm);
+	bpf_ringbuf_submit(r, 0);
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(trace_fork, struct task_struct *parent, struct task_struct *child)
+{
+	u8 *b;
+
+	if (cfg.all || !cfg.follow_forks || child->tgid == parent->tgid || !is_target(parent->tgid))
+		return 0;
+	b = traced_byte(child->tgid);
+	if (!b)
+		return 0;
+	*b = 1;
+	send_target(child->tgid, parent->tgid, 1, child->comm);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(trace_exec, struct task_struct *t, int old_tid)
+{
+	/* A thread that executes takes over its leader's tid. */
+	if (old_tid != t->pid && is_target(t->tgid))
+		slot_free(old_tid);
+	if (!cfg.all && is_target(t->tgid))
+		send_target(t->tgid, BPF_CORE_READ(t, real_parent, tgid), 2, t->comm);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit") int BPF_PROG(trace_death, struct task_struct *t)
+{
+	if (!is_target(t->tgid))
+		return 0;
+	slot_free(t->pid);
+	if (!cfg.all && t->pid == t->tgid)
+		send_target(t->tgid, 0, 0, t->comm);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
