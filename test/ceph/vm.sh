@@ -54,6 +54,10 @@ up() {
      ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0; ip route add default via 10.0.2.2
      exec labguest agent :$AGENT_PORT" </dev/null >"$RUN/vm.out" 2>&1 9>&- &
   echo $! >"$RUN/vm.pid"
+  for ((i = 0; i < 50; i++)); do # until setsid has become bash
+    machine_pid >/dev/null && break
+    sleep 0.1
+  done
   for ((i = 0; i < 300; i++)); do
     machine_pid >/dev/null || die "the guest died while it booted: $(cat "$RUN/vm.out"; tail -n 15 "$RUN/console.log")"
     # QEMU accepts connections long before the guest can answer them.

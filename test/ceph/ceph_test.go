@@ -1,0 +1,367 @@
+package ceph
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestCeph needs root, the packages of test/vm/install.sh and some minutes:
+// HANGTRACE_TEST_CEPH=1 asks for it, `make test-ceph` sets that.
+func TestCeph(t *testing.T) {
+	if os.Getenv("HANGTRACE_TEST_CEPH") != "1" {
+		t.Skip("left out: needs a Ceph cluster and a guest (try: make test-ceph)")
+	}
+	need(t, os.Geteuid() == 0, "root")
+	for _, c := range []string{"ceph", "ceph-mon", "ceph-osd", "ceph-mds", "ceph-mgr", "rbd", "jq", "ip", "mkfs.ext4", "qemu-system-x86_64", "cpio", "busybox"} {
+		_, err := exec.LookPath(c)
+		need(t, err == nil, "command "+c+" (try: test/vm/install.sh vm ceph)")
+	}
+	l := newLab(t)
+	populate(l)
+	installTool(l)
+	t.Run("healthy", func(t *testing.T) { l := *l; l.t = t; l.healthy() })
+	for _, p := range phases {
+		t.Run(p.Name, func(t *testing.T) { l := *l; l.t = t; l.phase(p) })
+	}
+}
+
+// need skips without what is missing; where nothing may be skipped, it fails.
+func need(t *testing.T, ok bool, what string) {
+	t.Helper()
+	if ok {
+		return
+	}
+	if os.Getenv("HANGTRACE_REQUIRE_BPF") == "1" {
+		t.Fatalf("missing: %s", what)
+	}
+	t.Skipf("left out: missing: %s", what)
+}
+
+// populate makes the pods and volumes of the table.
+func populate(l *lab) {
+	l.t.Helper()
+	dir := l.t.TempDir()
+	image, tree := filepath.Join(dir, "image"), filepath.Join(dir, "tree")
+	if err := os.Mkdir(tree, 0o755); err != nil {
+		l.t.Fatal(err)
+	}
+	big := bytes.Repeat([]byte("x"), 256<<10) // zeros would become a hole
+	if err := os.WriteFile(filepath.Join(tree, "big"), big, 0o644); err != nil {
+		l.t.Fatal(err)
+	}
+	if err := os.WriteFile(image, nil, 0o644); err != nil {
+		l.t.Fatal(err)
+	}
+	if err := os.Truncate(image, 16<<20); err != nil {
+		l.t.Fatal(err)
+	}
+	if out, err := exec.Command("mkfs.ext4", "-q", "-d", tree, image).CombinedOutput(); err != nil {
+		l.t.Fatalf("mkfs.ext4: %v: %s", err, out)
+	}
+	l.cephlab("rbd", "import", "--no-progress", "--image-feature", "layering", image, "rbd/vol")
+
+	setup, err := os.ReadFile("guest-setup.sh")
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.mustGuest(90*time.Second, strings.Join([]string{
+		"MONITOR=10.99.0.1", "DIRS='d1 d2 d3 d4 d5 d6 d7 d8'",
+		"FLAT_UID=" + flatUID, "CSI_UID=" + csiUID, "RBD_UID=" + rbdUID, "GONE_UID=" + goneUID,
+		"CSI_PV=" + csiPV, "CSI_HANDLE=" + csiHandle, "RBD_PV=" + rbdPV, "RBD_HANDLE=" + rbdHandle,
+		string(setup)}, "\n"))
+}
+
+// toolPath is where the guest finds the tool.
+const toolPath = "/bin/hangtrace"
+
+// installTool copies bin/hangtrace into the guest.
+func installTool(l *lab) {
+	l.t.Helper()
+	file := os.Getenv("HANGTRACE_BIN")
+	if file == "" {
+		file = "../../bin/hangtrace"
+	}
+	program, err := os.ReadFile(file)
+	if err != nil {
+		return // needTool tells
+	}
+	if err := os.WriteFile(filepath.Join(l.run, "share", "hangtrace"), program, 0o755); err != nil {
+		l.t.Fatal(err)
+	}
+	l.mustGuest(30*time.Second, "cp /share/hangtrace "+toolPath+" && "+toolPath+" version")
+}
+
+func needTool(l *lab) {
+	l.t.Helper()
+	need(l.t, l.guest(10*time.Second, "test -x "+toolPath).code == 0, "bin/hangtrace (try: make build)")
+}
+
+// healthy is the control: threads wait in all sorts of ways, none hangs.
+func (l *lab) healthy() {
+	needTool(l)
+	o := l.guest(60*time.Second, toolPath+" report --pid all --fs all --deadline 30s -o json")
+	if o.code != 0 {
+		l.t.Errorf("exit status %d on a healthy node, want 0\n%s", o.code, o.stderr)
+	}
+	r, err := parseReport([]byte(o.stdout))
+	if err != nil {
+		l.t.Fatalf("%v: %s%s", err, o.stdout, o.stderr)
+	}
+	for _, bad := range strangers(r.Hangs, nil) {
+		l.t.Error(bad)
+	}
+}
+
+// A started op is one with its process in the guest.
+type started struct {
+	hungOp
+	pid int
+	out string // its file in the guest
+}
+
+const (
+	triggerOps, triggerVictims, triggerLate = "/run/lab/go.ops", "/run/lab/go.victims", "/run/lab/go.late"
+)
+
+// phase freezes, starts the ops, and asks report and live.
+func (l *lab) phase(p phase) {
+	l.mustGuest(30*time.Second, "rm -rf /run/lab; mkdir -p /run/lab; cat "+flatMount+"/warm "+csiMount+"/warm")
+	ops := l.start(p)
+	isLate := func(s started) bool {
+		return slices.ContainsFunc(p.Late, func(o hungOp) bool { return o.Name == s.Name })
+	}
+	early := slices.DeleteFunc(slices.Clone(ops), isLate)
+	late := slices.DeleteFunc(slices.Clone(ops), func(s started) bool { return !isLate(s) })
+	// Just before the freeze: what the client may answer from its cache expires.
+	if len(p.Warm) > 0 {
+		l.mustGuest(30*time.Second, "ls -ld "+strings.Join(p.Warm, " "))
+	}
+
+	l.cephlab(append([]string{"freeze"}, p.Freeze...)...)
+	if p.Thaw {
+		defer l.cephlab("thaw")
+	}
+	since := time.Now()
+	l.mustGuest(10*time.Second, "touch "+triggerOps)
+	l.blocked("blocked", early[:len(p.Ops)])
+	if len(p.Victims) > 0 {
+		l.mustGuest(10*time.Second, "touch "+triggerVictims)
+		l.blocked("blocked victims", early[len(p.Ops):])
+	}
+	time.Sleep(2 * time.Second) // more than the threshold
+
+	l.in("report", func(l *lab) { needTool(l); l.report(early, since) })
+	l.live(p, ops, early, late, since)
+	if p.Thaw {
+		l.in("thawed", func(l *lab) { l.returned(ops) })
+	}
+}
+
+func (l *lab) in(name string, f func(*lab)) bool {
+	return l.t.Run(name, func(t *testing.T) { l := *l; l.t = t; f(&l) })
+}
+
+// start makes a process of each op; all are prepared (files open, mapped) when
+// it returns, and wait for their trigger.
+func (l *lab) start(p phase) []started {
+	l.t.Helper()
+	var script strings.Builder
+	script.WriteString("start() { hangop -after \"$2\" \"$3\" \"$4\" >\"$1\" 2>&1 </dev/null & echo $!; }\n")
+	var ops []started
+	add := func(list []hungOp, trigger string) {
+		for _, o := range list {
+			s := started{hungOp: o, out: fmt.Sprintf("/run/lab/%d.out", len(ops))}
+			ops = append(ops, s)
+			fmt.Fprintf(&script, "start %s %s %s %s\n", s.out, trigger, o.Op, o.fullPath())
+		}
+	}
+	add(p.Ops, triggerOps)
+	add(p.Victims, triggerVictims)
+	add(p.Late, triggerLate)
+	pids := strings.Fields(l.mustGuest(30*time.Second, script.String()))
+	if len(pids) != len(ops) {
+		l.t.Fatalf("started %v, want %d", pids, len(ops))
+	}
+	for i := range ops {
+		ops[i].pid, _ = strconv.Atoi(pids[i])
+	}
+	l.mustGuest(60*time.Second, `for i in $(seq 500); do
+		n=$(cat /run/lab/*.out | grep -c ready); [ "$n" = `+strconv.Itoa(len(ops))+` ] && exit 0; sleep 0.1
+	done; grep . /run/lab/*.out; exit 1`)
+	return ops
+}
+
+// blocked waits until the kernel shows every op where the table says, and makes
+// a subtest of each.
+func (l *lab) blocked(name string, ops []started) {
+	l.t.Helper()
+	var facts []fact
+	for range 40 {
+		facts = l.facts(pidsOf(ops))
+		if !slices.ContainsFunc(ops, func(o started) bool { return !isBlocked(o.hungOp, facts[slices.Index(pidsOf(ops), o.pid)]) }) {
+			break
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+	ok := l.in(name, func(l *lab) {
+		for i, o := range ops {
+			l.in(o.Name, func(l *lab) {
+				if !isBlocked(o.hungOp, facts[i]) {
+					l.t.Errorf("%s %s does not hang in %v: %+v", o.Op, o.fullPath(), o.Frames, facts[i])
+				}
+			})
+		}
+	})
+	if !ok {
+		l.t.Fatal("the lab does not hang as intended: nothing can be said about the tool")
+	}
+}
+
+func isBlocked(o hungOp, f fact) bool {
+	return f.State != "" && strings.Contains(o.States, f.State) &&
+		slices.ContainsFunc(f.Stack, func(frame string) bool {
+			function, _, _ := strings.Cut(frame, "+")
+			return slices.Contains(o.Frames, function)
+		})
+}
+
+func pidsOf(ops []started) []int {
+	var pids []int
+	for _, o := range ops {
+		pids = append(pids, o.pid)
+	}
+	return pids
+}
+
+// report asks for a snapshot and checks each op.
+func (l *lab) report(ops []started, since time.Time) {
+	o := l.guest(90*time.Second, toolPath+" report --pid all --fs all --deadline 30s -o json")
+	took := time.Since(since).Milliseconds() + 2000 // the clocks of host and guest drift
+	if o.code != 3 {
+		l.t.Errorf("exit status %d, want 3\n%s", o.code, o.stderr)
+	}
+	r, err := parseReport([]byte(o.stdout))
+	if err != nil {
+		l.t.Fatalf("%v: %s%s", err, o.stdout, o.stderr)
+	}
+	for _, bad := range strangers(r.Hangs, pidsOf(ops)) {
+		l.t.Error(bad)
+	}
+	found := byTID(r.Hangs)
+	for _, op := range ops {
+		l.in(op.Name, func(l *lab) {
+			hangs := found[op.pid]
+			if len(hangs) != 1 {
+				l.t.Fatalf("%s %s (tid %d) is reported %d times, want once", op.Op, op.fullPath(), op.pid, len(hangs))
+			}
+			l.check(op, ops, found, hangs[0], took)
+		})
+	}
+}
+
+// check compares one hang with the table.
+func (l *lab) check(op started, ops []started, found map[int][]hang, h hang, maxMS int64) {
+	l.t.Helper()
+	want := op.hungOp
+	for _, bad := range complaints(want, h, 1000, maxMS) {
+		l.t.Error(bad)
+	}
+	if want.Behind != "" {
+		i := slices.IndexFunc(ops, func(o started) bool { return o.Name == want.Behind })
+		root := found[ops[i].pid]
+		if h.Role != "victim" || len(root) == 0 || h.WaitsBehind != root[0].ID {
+			l.t.Errorf("role %q behind %q, want a victim of %s", h.Role, h.WaitsBehind, want.Behind)
+		}
+	}
+	if l.t.Failed() {
+		text, _ := json.MarshalIndent(h, "", "  ")
+		l.t.Logf("hang: %s", text)
+	}
+}
+
+// live attaches to all ops, triggers the late ones once the probes are there,
+// and thaws before it ends where the phase says so.
+func (l *lab) live(p phase, ops, early, late []started, since time.Time) {
+	hasTool := l.guest(10*time.Second, "test -x "+toolPath).code == 0
+	if hasTool {
+		var pids strings.Builder
+		for _, o := range ops {
+			fmt.Fprintf(&pids, " --pid %d", o.pid)
+		}
+		l.mustGuest(60*time.Second, `( `+toolPath+pids.String()+` --fs all --duration 12s -o ndjson \
+			--ready-file /run/lab/ready >/run/lab/live 2>/run/lab/live.err </dev/null; echo $? >/run/lab/live.rc ) >/dev/null 2>&1 &
+		for i in $(seq 300); do [ -e /run/lab/ready ] && exit 0; [ -e /run/lab/live.rc ] && break; sleep 0.1; done
+		cat /run/lab/live /run/lab/live.err; exit 1`)
+	}
+	l.mustGuest(10*time.Second, "touch "+triggerLate)
+	l.blocked("blocked late", late)
+	if p.Thaw {
+		time.Sleep(3 * time.Second) // more than the threshold, for the late ones
+		l.cephlab("thaw")
+	}
+	l.in("live", func(l *lab) {
+		needTool(l)
+		l.mustGuest(60*time.Second, `for i in $(seq 400); do [ -e /run/lab/live.rc ] && exit 0; sleep 0.1; done; exit 1`)
+		took := time.Since(since).Milliseconds() + 2000
+		if rc := strings.TrimSpace(l.mustGuest(10*time.Second, "cat /run/lab/live.rc")); rc != "3" {
+			l.t.Errorf("exit status %s, want 3: %s", rc, l.guest(10*time.Second, "cat /run/lab/live.err").stdout)
+		}
+		text := l.mustGuest(30*time.Second, "cat /run/lab/live")
+		events, err := parseEvents([]byte(text))
+		if err != nil {
+			l.t.Fatalf("%v: %s", err, text)
+		}
+		l.checkEvents(p, ops, events, took)
+	})
+}
+
+func (l *lab) checkEvents(p phase, ops []started, events []event, maxMS int64) {
+	var seen []hang
+	ended := map[int]event{}
+	for _, e := range events {
+		switch e.Event {
+		case "hang_seen":
+			seen = append(seen, e.hang)
+		case "hang_ended":
+			if e.Task != nil {
+				ended[e.Task.TID] = e
+			}
+		case "lost":
+			l.t.Errorf("records were lost: %v", e.Lost)
+		}
+	}
+	for _, bad := range strangers(seen, pidsOf(ops)) {
+		l.t.Error(bad)
+	}
+	found := byTID(seen)
+	for _, op := range ops {
+		l.in(op.Name, func(l *lab) {
+			if len(found[op.pid]) != 1 {
+				l.t.Fatalf("%s %s (tid %d) has %d hang_seen events, want 1", op.Op, op.fullPath(), op.pid, len(found[op.pid]))
+			}
+			l.check(op, ops, found, found[op.pid][0], maxMS)
+			if e, ok := ended[op.pid]; p.Thaw && (!ok || e.DurationNS == nil || *e.DurationNS < uint64(time.Second)) {
+				l.t.Errorf("no hang_ended of more than 1 s: %+v", e)
+			}
+		})
+	}
+}
+
+// returned checks that the thaw ended every op: a lab that stays hung would make
+// the next phase meaningless.
+func (l *lab) returned(ops []started) {
+	for _, o := range ops {
+		l.in(o.Name, func(l *lab) {
+			l.mustGuest(60*time.Second, "for i in $(seq 300); do grep -q done "+o.out+" && exit 0; sleep 0.1; done; cat "+o.out+"; exit 1")
+		})
+	}
+}

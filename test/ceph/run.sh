@@ -1,0 +1,35 @@
+#!/bin/bash
+# run.sh: the end-to-end test with real cephfs and rbd clients (make test-ceph).
+#
+#   run.sh [arguments of go test...]
+#
+# Brings a Ceph cluster and a guest up, hangs one operation after the other, and
+# checks that bin/hangtrace names each. VM_KERNEL (6.1) chooses the guest's
+# kernel. Two runs with the same state folder wait for each other; whatever
+# happens, nothing stays behind.
+set -eu
+PROG=run.sh
+HANGTRACE_CEPH_RUN=${HANGTRACE_CEPH_RUN:-}
+# shellcheck source=lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
+[[ -n $HANGTRACE_CEPH_RUN ]] || RUN=$(cache_dir)/ceph/test
+export HANGTRACE_CEPH_RUN=$RUN HANGTRACE_TEST_CEPH=1 HANGTRACE_CEPH_LOCKED=1
+cd "$CEPH_DIR"
+
+../vm/install.sh vm ceph
+mkdir -p "$RUN"
+exec 8>"$RUN.lock"
+flock -w 900 8 || die "another run holds $RUN.lock"
+
+# shellcheck disable=SC2317,SC2329 # called by the trap
+leave() {
+  trap '' INT TERM HUP
+  ./vm.sh down
+  ./cephlab.sh down
+}
+trap leave EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# The children must not inherit the lock: it has to end with this process.
+go test -count=1 -v -timeout 20m -run TestCeph "$@" . 8>&-
