@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -23,9 +22,14 @@ const (
 	againLimit     = 100
 )
 
+// name is what the request is about, as it was asked.
+func (r Request) name() string {
+	return strings.TrimRight(string(r.Root), "/") + "/" + strings.TrimLeft(string(r.Path), "/")
+}
+
 // openBelow opens path below root without following any symbolic link.
 func openBelow(req Request, flags uint64) (int, error) {
-	name := path.Join(string(req.Root), string(req.Path))
+	name := req.name()
 	root, err := openPath(string(req.Root))
 	if err != nil {
 		return -1, err
@@ -89,7 +93,7 @@ func (c child) readdir(req Request, emit func(Answer)) (Answer, error) {
 			continue
 		}
 		if err != nil {
-			return a, fmt.Errorf("list %s: %w", path.Join(string(req.Root), string(req.Path)), err)
+			return a, fmt.Errorf("list %s: %w", req.name(), err)
 		}
 		if n == 0 {
 			return a, nil
@@ -134,7 +138,7 @@ func appendEntries(entries []Entry, buf []byte) []Entry {
 // readfile reads regular files only: opening a pipe may block, and opening a
 // device may do anything.
 func (c child) readfile(req Request, _ func(Answer)) (Answer, error) {
-	name := path.Join(string(req.Root), string(req.Path))
+	name := req.name()
 	fd, err := openBelow(req, unix.O_PATH)
 	if err != nil {
 		return Answer{}, err
