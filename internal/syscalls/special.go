@@ -1,0 +1,220 @@
+package syscalls
+
+import (
+	"strconv"
+	"strings"
+)
+
+// octalMode shows permission bits as C's %#03o: 0644, 022, 000.
+func octalMode(v uint64) string {
+	s := strconv.FormatUint(v, 8)
+	if v != 0 {
+		s = "0" + s
+	}
+	for len(s) < 3 {
+		s = "0" + s
+	}
+	return s
+}
+
+// FileMode shows a file's type and permissions: S_IFREG|0644.
+func FileMode(arch Arch, mode uint32) string {
+	var parts []string
+	const typeMask = 0o170000
+	if t := mode & typeMask; t != 0 {
+		name, ok := lookupValue(arch, SetFiletype, uint64(t))
+		if !ok {
+			return octalMode(uint64(mode))
+		}
+		parts = append(parts, name)
+	}
+	for _, b := range []struct {
+		bit  uint32
+		name string
+	}{{0o4000, "S_ISUID"}, {0o2000, "S_ISGID"}, {0o1000, "S_ISVTX"}} {
+		if mode&b.bit != 0 {
+			parts = append(parts, b.name)
+		}
+	}
+	rest := mode &^ (typeMask | 0o7000)
+	return strings.Join(append(parts, octalMode(uint64(rest))), "|")
+}
+
+// Makedev shows a device number by its halves.
+func Makedev(major, minor uint32) string {
+	return "makedev(" + hex(uint64(major)) + ", " + hex(uint64(minor)) + ")"
+}
+
+// major and minor split a dev_t as glibc and the kernel's new encoding do.
+func major(dev uint64) uint32 {
+	return uint32(dev>>8&0xfff | dev>>32&^uint64(0xfff))
+}
+
+func minor(dev uint64) uint32 {
+	return uint32(dev&0xff | dev>>12&^uint64(0xff))
+}
+
+func (w *writer) flags(a Arg, v uint64) string {
+	// Flags are ints; the few longs among them have no name above bit 31 but
+	// MADV-like masks, so that cutting an int's garbage loses nothing.
+	if !longFlags(a.Set) {
+		v = uint64(uint32(v))
+	}
+	return FlagNames(w.call.Arch, a.Set, v)
+}
+
+// longFlags tells whether the flags of a set come as a 64-bit register.
+func longFlags(s Set) bool {
+	switch s {
+	case SetMount, SetMmap, SetProt, SetClone, SetCloneNs, SetMremap, SetFanEvent, SetPerfOpen, SetGetMempolicy, SetPkey:
+		return true
+	}
+	return false
+}
+
+func (w *writer) enum(a Arg, v uint64) string {
+	arch := w.call.Arch
+	switch a.Set {
+	case SetFutex:
+		return futexOp(arch, uint32(v))
+	case SetSched:
+		return schedName(arch, uint64(uint32(v)))
+	case SetKeySerial:
+		if name, ok := lookupValue(arch, a.Set, v); ok {
+			return name
+		}
+		return strconv.FormatInt(int64(int32(v)), 10)
+	case SetPersonality:
+		if uint32(v) == 0xffffffff {
+			return "0xffffffff"
+		}
+	case SetWaitid, SetSol, SetAf:
+	case SetClock:
+		if int32(v) < 0 {
+			return strconv.FormatInt(int64(int32(v)), 10)
+		}
+	}
+	return ValueName(arch, a.Set, uint64(uint32(v)))
+}
+
+// futexOp shows an operation with its two modifiers.
+func futexOp(arch Arch, v uint32) string {
+	const private, realtime = 128, 256
+	cmd := v &^ (private | realtime)
+	name, ok := lookupValue(arch, SetFutex, uint64(cmd))
+	if !ok {
+		return ValueName(arch, SetFutex, uint64(v))
+	}
+	if v&private != 0 {
+		name += "_PRIVATE"
+	}
+	if v&realtime != 0 {
+		name += "|FUTEX_CLOCK_REALTIME"
+	}
+	return name
+}
+
+// clone names its arguments, because their order differs between
+// architectures, and leaves out those that the flags make meaningless.
+func (w *writer) clone() string {
+	const (
+		setTLS      = 0x00080000
+		parentTID   = 0x00100000
+		pidfd       = 0x00001000
+		childClear  = 0x00200000
+		childSet    = 0x01000000
+		argStack    = 1
+		argParent   = 2
+		firstOfTail = 3
+	)
+	childArg, tlsArg := firstOfTail, firstOfTail+1
+	if w.call.Arch != AMD64 {
+		childArg, tlsArg = tlsArg, childArg
+	}
+	flags := w.args[0]
+	names := CloneFlags(w.call.Arch, flags)
+	out := "child_stack=" + pointer(w.args[argStack]) + ", flags=" + names
+	if flags&(parentTID|pidfd) != 0 {
+		out += ", parent_tid=" + w.mem(argParent, w.list[argParent], w.args[argParent])
+	}
+	if flags&setTLS != 0 {
+		out += ", tls=" + hex(w.args[tlsArg])
+	}
+	if flags&(childSet|childClear) != 0 {
+		out += ", child_tidptr=" + pointer(w.args[childArg])
+	}
+	return out
+}
+
+// CloneFlags shows clone's first argument: flags and the child's death signal.
+func CloneFlags(arch Arch, v uint64) string {
+	const signalMask = 0xff
+	sig := int(v & signalMask)
+	flags := v &^ signalMask
+	var names string
+	if flags != 0 || sig == 0 {
+		names = FlagNames(arch, SetClone, flags)
+	}
+	if sig != 0 {
+		if names != "" {
+			names += "|"
+		}
+		names += SignalName(sig)
+	}
+	return names
+}
+
+func ioctlName(arch Arch, cmd uint32) string {
+	if name, ok := lookupValue(arch, SetIoctl, uint64(cmd)); ok {
+		return name
+	}
+	dirs := [...]string{"_IOC_NONE", "_IOC_WRITE", "_IOC_READ", "_IOC_READ|_IOC_WRITE"}
+	return "_IOC(" + dirs[cmd>>30] + ", " + hex(uint64(cmd>>8&0xff)) + ", " +
+		hex(uint64(cmd&0xff)) + ", " + hex(uint64(cmd>>16&0x3fff)) + ")"
+}
+
+func quotaCmd(arch Arch, cmd uint32) string {
+	return "QCMD(" + ValueName(arch, SetQuota, uint64(cmd>>8)) + ", " +
+		ValueName(arch, SetQuotatype, uint64(cmd&0xff)) + ")"
+}
+
+func sockProto(arch Arch, family, _, proto uint32) string {
+	const afInet, afInet6, afNetlink, afPacket = 2, 10, 16, 17
+	switch family {
+	case afInet, afInet6:
+		return ValueName(arch, SetIpproto, uint64(proto))
+	case afNetlink:
+		return ValueName(arch, SetNetlink, uint64(proto))
+	case afPacket:
+		return "htons(" + ValueName(arch, SetEthproto, uint64(uint16(proto)>>8|uint16(proto)<<8)) + ")"
+	}
+	return strconv.FormatUint(uint64(proto), 10)
+}
+
+func sockOpt(arch Arch, level, name uint32) string {
+	const solIP, solSocket, solTCP, solIPv6, solNetlink = 0, 1, 6, 41, 270
+	set := SetNone
+	switch level {
+	case solIP:
+		set = SetSoip
+	case solSocket:
+		set = SetSo
+	case solTCP:
+		set = SetSotcp
+	case solIPv6:
+		set = SetSoipv6
+	case solNetlink:
+		set = SetSonetlink
+	default:
+		return hex(uint64(name))
+	}
+	return ValueName(arch, set, uint64(name))
+}
+
+func ipcFlags(arch Arch, v uint32) string {
+	mode := octalMode(uint64(v & 0o777))
+	if rest := v &^ 0o777; rest != 0 {
+		return FlagNames(arch, SetIpcflags, uint64(rest)) + "|" + mode
+	}
+	return mode
+}
