@@ -53,6 +53,9 @@ func DefaultSockets() []string {
 // returns when ctx ends, whatever the server does; without a deadline in ctx,
 // after 2 s.
 //
+// The deadline does not reach into the kernel: the socket must lie on a mount
+// that cannot hang, as those of DefaultSockets do.
+//
 // The error is ErrNoCRI if the server is up but no container runtime. With
 // ErrNoContainers the pods are complete and only Containers is missing.
 func ListPods(ctx context.Context, socketPath string) ([]facts.Pod, error) {

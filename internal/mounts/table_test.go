@@ -242,3 +242,22 @@ func BenchmarkLookup5000(b *testing.B) {
 		}
 	}
 }
+
+// The lines of a hung node with nothing around them: the mounts they sit on are
+// not listed, as in a table cut short or read through a chroot.
+func TestLookupParentsNotListed(t *testing.T) {
+	const vols = "/var/lib/kubelet/pods/" + podUID + "/volumes/"
+	table := mustParse(t, "33 1 0:28 / "+vols+"kubernetes.io~cephfs/pvc-data rw,relatime shared:13 - ceph 10.99.0.1:6789:/vol1 rw,name=admin,acl\n"+
+		"51 27 0:53 / "+vols+"kubernetes.io~cephfs/pvc-fuse rw,nosuid,nodev,relatime - fuse.ceph-fuse ceph-fuse rw,user_id=0,group_id=0,allow_other\n"+
+		"34 1 253:0 / "+vols+"kubernetes.io~rbd/pvc-rbd rw,relatime shared:13 - ext4 /dev/rbd0 rw\n")
+	for path, want := range map[string]Kind{
+		"kubernetes.io~cephfs/pvc-data/d1": KindCephFS,
+		"kubernetes.io~cephfs/pvc-fuse":    KindCephFuse,
+		"kubernetes.io~rbd/pvc-rbd/f":      KindRBD,
+		"kubernetes.io~rbd":                "",
+	} {
+		if got, ok := table.Lookup(vols + path); got.Kind != want || ok != (want != "") {
+			t.Errorf("%s: %q, %t; want %q", path, got.Kind, ok, want)
+		}
+	}
+}
