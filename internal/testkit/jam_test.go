@@ -102,7 +102,7 @@ func mountBlock(t *testing.T) (*Sandbox, *HangFS) {
 	s := New(t)
 	loop, err := s.LoopDevice(1 << 20)
 	if err != nil {
-		t.Skip("no loop device:", err)
+		skip(t, "needs a loop device: "+err.Error())
 	}
 	f, err := s.MountHangFS(HangFSOptions{
 		MountPoint: filepath.Join(s.Dir, "vol"), FSType: "fuseblk", Source: loop,

@@ -110,10 +110,11 @@ func coverable() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	needed := append(filepath.SplitList(os.Getenv("PATH")), cwd, exe, os.TempDir(), os.Getenv("HOME"))
 	for _, dir := range []string{"/mnt", "/media", "/srv", "/home"} {
 		inUse := false
-		for _, needed := range []string{cwd, exe, os.TempDir(), runtime.GOROOT(), os.Getenv("HOME")} {
-			inUse = inUse || strings.HasPrefix(filepath.Clean(needed)+"/", dir+"/")
+		for _, path := range needed {
+			inUse = inUse || strings.HasPrefix(filepath.Clean(path)+"/", dir+"/")
 		}
 		if st, err := os.Lstat(dir); err == nil && st.IsDir() && !inUse {
 			return dir, nil
