@@ -1,6 +1,7 @@
 #!/bin/bash
 # cephlab.sh: a throw-away Ceph cluster on one host, in a network namespace of
 # its own, whose daemons can be frozen to make real CephFS and RBD hangs.
+# shellcheck source-path=SCRIPTDIR
 set -u
 PROG=cephlab
 # shellcheck source=lib.sh

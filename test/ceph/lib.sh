@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash source-path=SCRIPTDIR
 # Sourced by cephlab.sh, vm.sh and run.sh: names and places of one lab. Two labs
 # with different HANGTRACE_CEPH_RUN do not meet.
 CEPH_DIR=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")

@@ -7,6 +7,7 @@
 # checks that bin/hangtrace names each. VM_KERNEL (6.1) chooses the guest's
 # kernel. Two runs with the same state folder wait for each other; whatever
 # happens, nothing stays behind.
+# shellcheck source-path=SCRIPTDIR
 set -eu
 PROG=run.sh
 HANGTRACE_CEPH_RUN=${HANGTRACE_CEPH_RUN:-}

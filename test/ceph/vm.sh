@@ -1,5 +1,6 @@
 #!/bin/bash
 # vm.sh: the guest of the Ceph lab, with the real kernel cephfs and rbd clients.
+# shellcheck source-path=SCRIPTDIR
 set -u
 PROG=vm.sh
 # shellcheck source=lib.sh
