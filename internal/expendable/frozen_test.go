@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hangtrace/hangtrace/internal/proc"
+	"github.com/hangtrace/hangtrace/internal/storage"
 )
 
 const inside = "HANGTRACE_TEST_PRIVATE_MOUNTS"
@@ -56,6 +58,10 @@ func TestFrozenMountInside(t *testing.T) {
 	if len(left) != 1 || left[0].Key != key || !strings.Contains(left[0].Doing, m.dir) || left[0].StartBootNS == 0 {
 		t.Fatalf("abandoned %+v", left)
 	}
+	if s := left[0].Skipped(); !strings.Contains(s.What, m.dir) || !strings.Contains(s.Why, "cannot be killed") {
+		t.Errorf("skipped %+v", s)
+	}
+	m.checkConnection(t)
 	pid := left[0].PID
 	fs := proc.New("/proc")
 	if comm, err := fs.Comm(pid); comm != childName(key) {
@@ -109,6 +115,37 @@ func freeze(t *testing.T) *frozen {
 	t.Cleanup(m.thaw)
 	go m.serve()
 	return m
+}
+
+// checkConnection holds package storage against the kernel: the connection
+// bears the number of the mount's device and counts the child's request.
+func (m *frozen) checkConnection(t *testing.T) {
+	sys := t.TempDir()
+	control := filepath.Join(sys, "fs/fuse/connections")
+	must(t, os.MkdirAll(control, 0o755))
+	must(t, unix.Mount("fusectl", control, "fusectl", 0, ""))
+	defer func() { must(t, unix.Unmount(control, 0)) }()
+	text, err := proc.New("/proc").Mountinfo(os.Getpid())
+	must(t, err)
+	device := ""
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Fields(line); fields[4] == m.dir {
+			device = fields[2]
+		}
+	}
+	connections, degraded, err := storage.FuseConnections(sys)
+	if err != nil || len(degraded) != 0 {
+		t.Errorf("connections: %q, %v", degraded, err)
+	}
+	for _, c := range connections {
+		if c.Device == device {
+			if c.Waiting != 1 || c.MaxBackground < 1 {
+				t.Errorf("connection %+v", c)
+			}
+			return
+		}
+	}
+	t.Errorf("no connection %s among %+v", device, connections)
 }
 
 // thaw aborts the connection, as the end of this process would.

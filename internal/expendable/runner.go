@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hangtrace/hangtrace/internal/facts"
 	"github.com/hangtrace/hangtrace/internal/proc"
 )
 
@@ -69,6 +70,14 @@ type Child struct {
 	Doing string
 	// Since is when it was started.
 	Since time.Time
+}
+
+// Skipped says in a report what the child was to read.
+func (c Child) Skipped() facts.Skipped {
+	return facts.Skipped{
+		What: c.Doing,
+		Why:  fmt.Sprintf("child %d hangs in it since %s and cannot be killed", c.PID, c.Since.Format(time.RFC3339)),
+	}
 }
 
 // NewRunner returns a runner. It starts nothing.

@@ -184,6 +184,9 @@ func TestOneChildForAKey(t *testing.T) {
 	r := NewRunner(Options{})
 	key := fmt.Sprintf("one child for a key %d", os.Getpid())
 	pid := hanging(t, r, key)
+	if left := r.Abandoned(); len(left) != 0 {
+		t.Errorf("a child that is still waited for counts as abandoned: %+v", left)
+	}
 	for name, other := range map[string]*Runner{"the same runner": r, "a later run": NewRunner(Options{})} {
 		answers, err := other.Do(t.Context(), key, []Request{cmdline(1)}, long)
 		var out *OutstandingError

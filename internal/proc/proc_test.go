@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -307,6 +308,26 @@ func TestSelf(t *testing.T) {
 	if len(threads) < 2 || len(skipped) != 0 || !strings.Contains(threads[0].Status, "nonvoluntary_ctxt_switches") {
 		t.Errorf("threads %v, skipped %v", threads, skipped)
 	}
+}
+
+// TestAliveZombie: a zombie without further threads is dead though /proc shows
+// it.
+func TestAliveZombie(t *testing.T) {
+	cmd := exec.Command("/proc/self/exe", "-test.run=^$")
+	must(t, cmd.Start())
+	fs, pid := New("/proc"), cmd.Process.Pid
+	p, err := fs.Process(pid)
+	must(t, err)
+	for range 400 {
+		if !fs.Alive(pid, p.StartBootNS) {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if s, err := fs.stat(pid); err != nil || s.state != 'Z' || fs.Alive(pid, p.StartBootNS) {
+		t.Errorf("state %c, alive %v, %v; want a dead zombie", s.state, fs.Alive(pid, p.StartBootNS), err)
+	}
+	must(t, cmd.Wait())
 }
 
 func TestNode(t *testing.T) {
