@@ -148,7 +148,19 @@ func (w *writer) special(i int, a Arg, v uint64) string {
 		}
 		return hex(uint64(uint32(v)))
 	case KindIPCFlags:
-		return ipcFlags(w.call.Arch, uint32(v))
+		return ipcFlags(w.call.Arch, SetIpcflags, uint32(v))
+	case KindShmFlags:
+		return ipcFlags(w.call.Arch, SetShmflags, uint32(v))
+	case KindIPCCmd:
+		return ipcCmd(w.call.Arch, w.call.Name, uint32(v))
+	case KindIOPrio:
+		return ioPrio(w.call.Arch, uint32(v))
+	case KindSwapFlags:
+		return swapFlags(w.call.Arch, uint32(v))
+	case KindSigMask:
+		return SigSet(uint64(uint32(v)), 32)
+	case KindSyslogType:
+		return syslogType(w.call.Arch, uint32(v))
 	}
 	return hex(v)
 }
@@ -208,6 +220,9 @@ func (w *writer) str(i int, v uint64) string {
 func (w *writer) mem(i int, a Arg, v uint64) string {
 	if v == 0 {
 		return "NULL"
+	}
+	if w.empty(a) {
+		return emptyText(a)
 	}
 	if w.p.Mem != nil {
 		if s, ok := w.p.Mem(i, a); ok {

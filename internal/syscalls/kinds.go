@@ -39,7 +39,13 @@ const (
 	KindSockOpt   // depends on the level, one before
 	KindIPCKey
 	KindIPCFlags
-	KindMem // an address of an Arg.Struct
+	KindShmFlags
+	KindIPCCmd // of the call's family, with IPC_64
+	KindIOPrio
+	KindSwapFlags
+	KindSigMask    // the signals themselves, in a register
+	KindSyslogType // the number, with its name behind it
+	KindMem        // an address of an Arg.Struct
 )
 
 // Set names one of the sets of names (flags or values).

@@ -88,11 +88,7 @@ func (w *writer) enum(a Arg, v uint64) string {
 		if uint32(v) == 0xffffffff {
 			return "0xffffffff"
 		}
-	case SetWaitid, SetSol, SetAf:
-	case SetClock:
-		if int32(v) < 0 {
-			return strconv.FormatInt(int64(int32(v)), 10)
-		}
+		return personality(arch, uint32(v))
 	}
 	return ValueName(arch, a.Set, uint64(uint32(v)))
 }
@@ -211,10 +207,118 @@ func sockOpt(arch Arch, level, name uint32) string {
 	return ValueName(arch, set, uint64(name))
 }
 
-func ipcFlags(arch Arch, v uint32) string {
+func ipcFlags(arch Arch, set Set, v uint32) string {
 	mode := octalMode(uint64(v & 0o777))
-	if rest := v &^ 0o777; rest != 0 {
-		return FlagNames(arch, SetIpcflags, uint64(rest)) + "|" + mode
+	rest := uint64(v &^ 0o777)
+	huge := uint64(0)
+	if set == SetShmflags {
+		huge, rest = rest>>26, rest&^(0x3f<<26)
 	}
-	return mode
+	var parts []string
+	if rest != 0 {
+		parts = append(parts, FlagNames(arch, set, rest))
+	}
+	if huge != 0 {
+		parts = append(parts, strconv.FormatUint(huge, 10)+"<<SHM_HUGE_SHIFT")
+	}
+	return strings.Join(append(parts, mode), "|")
+}
+
+// ipcCmd shows the command of shmctl, semctl or msgctl.
+func ipcCmd(arch Arch, call string, v uint32) string {
+	const ipc64 = 0x100
+	set := SetShmcmd
+	switch call {
+	case "semctl":
+		set = SetSemcmd
+	case "msgctl":
+		set = SetMsgcmd
+	}
+	prefix := ""
+	if v&ipc64 != 0 {
+		prefix = "IPC_64|"
+	}
+	return prefix + ValueName(arch, set, uint64(v&^ipc64))
+}
+
+// ioPrio shows an I/O priority by class and level.
+func ioPrio(arch Arch, v uint32) string {
+	const shift = 13
+	return "IOPRIO_PRIO_VALUE(" + ValueName(arch, SetIoprioClass, uint64(v>>shift)) + ", " +
+		strconv.Itoa(int(v&(1<<shift-1))) + ")"
+}
+
+func swapFlags(arch Arch, v uint32) string {
+	const prioMask = 0x7fff
+	prio := strconv.Itoa(int(v & prioMask))
+	if rest := v &^ prioMask; rest != 0 {
+		return FlagNames(arch, SetSwapon, uint64(rest)) + "|" + prio
+	}
+	return prio
+}
+
+func personality(arch Arch, v uint32) string {
+	const mask = 0xff
+	name := ValueName(arch, SetPersonality, uint64(v&mask))
+	if rest := v &^ mask; rest != 0 {
+		flags := FlagNames(arch, SetPersflags, uint64(rest))
+		flags, _, _ = strings.Cut(flags, " /*")
+		name += "|" + flags
+	}
+	return name
+}
+
+// SigSet shows a set of signals: [INT TERM], ~[KILL STOP], [] for none.
+func SigSet(mask uint64, bits int) string {
+	n := 0
+	for s := range bits {
+		n += int(mask >> s & 1)
+	}
+	open := "["
+	if n > bits*2/3 { // more in than out
+		mask, open = ^mask, "~["
+	}
+	var names []string
+	for s := range bits {
+		if mask>>s&1 != 0 {
+			names = append(names, strings.TrimPrefix(SignalName(s+1), "SIG"))
+		}
+	}
+	return open + strings.Join(names, " ") + "]"
+}
+
+func syslogType(arch Arch, v uint32) string {
+	return strconv.Itoa(int(int32(v))) + " /* " + enumName(arch, SetSyslog, v) + " */"
+}
+
+// enumName gives a value's name, or the set's stand-in for one.
+func enumName(arch Arch, set Set, v uint32) string {
+	if name, ok := lookupValue(arch, set, uint64(v)); ok {
+		return name
+	}
+	return sets[set].unknown
+}
+
+// empty tells whether another argument says that there is nothing to show.
+func (w *writer) empty(a Arg) bool {
+	n := a.Len.ArgIndex()
+	if n < 0 || a.Len >= LenAt || a.Dir&DirIn == 0 && a.Struct != StructNodemask && a.Struct != StructCells {
+		return false
+	}
+	switch a.Struct {
+	case StructSockaddr, StructSigset, StructFdset, StructOpenHow, StructSockoptval, StructCloneArgs, StructMountAttr, StructCpumask:
+		return false
+	}
+	v := w.at(n)
+	if w.list[n].Kind == KindInt || w.list[n].Kind == KindUint {
+		v = uint64(uint32(v))
+	}
+	return v == 0
+}
+
+func emptyText(a Arg) string {
+	if a.Struct == StructBytes {
+		return `""`
+	}
+	return "[]"
 }

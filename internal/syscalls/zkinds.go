@@ -72,14 +72,24 @@ const (
 	SetMbind
 	SetGetMempolicy
 	SetMembarrier
+	SetMovepages
+	SetMembarrierFlags
 	SetShmat
-	SetIpccmd
+	SetShmcmd
+	SetMsgcmd
 	SetSemcmd
 	SetIpcflags
+	SetShmflags
 	SetMsgflag
 	SetSemflag
 	SetFutex
 	SetFutexBitset
+	SetLandlockCreate
+	SetLandlockRule
+	SetKexecFile
+	SetSuidDump
+	SetDelmod
+	SetIoprioClass
 	SetFutex2
 	SetEpollCreate
 	SetEpollCtl
@@ -87,8 +97,7 @@ const (
 	SetPoll
 	SetClock
 	SetTimer
-	SetTimerfdCreate
-	SetTimerfdSettime
+	SetTimerfd
 	SetItimer
 	SetWait
 	SetWaitid
@@ -119,8 +128,10 @@ const (
 	SetPrctl
 	SetPrVma
 	SetArchPrctl
+	SetPersflags
 	SetPersonality
 	SetSeccompMode
+	SetSeccompFilter
 	SetSeccompOp
 	SetCap
 	SetRseq
@@ -137,6 +148,8 @@ const (
 	SetKeySerial
 	SetKeyctl
 	SetSyslog
+	SetRbmagic1
+	SetRbmagic2
 	SetReboot
 	SetQuota
 	SetQuotatype
@@ -159,6 +172,7 @@ const (
 	StructBytes
 	StructCapData
 	StructCapHeader
+	StructCells
 	StructCloneArgs
 	StructCpumask
 	StructCstring
@@ -171,8 +185,11 @@ const (
 	StructFdset
 	StructFileHandle
 	StructFlock
+	StructFlock64
+	StructFutexWaitv
 	StructInt
 	StructIntstruct
+	StructIocbs
 	StructIovec
 	StructItimerspec
 	StructItimerval
@@ -182,6 +199,7 @@ const (
 	StructMountAttr
 	StructMqAttr
 	StructMsghdr
+	StructNodemask
 	StructOff
 	StructOpenHow
 	StructPathret
@@ -230,6 +248,7 @@ var structNames = [...]string{"", "argv",
 	"bytes",
 	"cap_data",
 	"cap_header",
+	"cells",
 	"clone_args",
 	"cpumask",
 	"cstring",
@@ -242,8 +261,11 @@ var structNames = [...]string{"", "argv",
 	"fdset",
 	"file_handle",
 	"flock",
+	"flock64",
+	"futex_waitv",
 	"int",
 	"intstruct",
+	"iocbs",
 	"iovec",
 	"itimerspec",
 	"itimerval",
@@ -253,6 +275,7 @@ var structNames = [...]string{"", "argv",
 	"mount_attr",
 	"mq_attr",
 	"msghdr",
+	"nodemask",
 	"off",
 	"open_how",
 	"pathret",

@@ -9,49 +9,49 @@ var sets = [...]nameSet{
 		archIndexAMD64: {
 			{"O_RDONLY", 0x0, 0x3}, {"O_WRONLY", 0x1, 0x3}, {"O_RDWR", 0x2, 0x3}, {"O_ACCMODE", 0x3, 0x3},
 			{"O_CREAT", 0x40, 0}, {"O_EXCL", 0x80, 0}, {"O_NOCTTY", 0x100, 0}, {"O_TRUNC", 0x200, 0},
-			{"O_APPEND", 0x400, 0}, {"O_NONBLOCK", 0x800, 0}, {"O_SYNC", 0x101000, 0}, {"O_ASYNC", 0x2000, 0},
-			{"O_DSYNC", 0x1000, 0}, {"O_DIRECT", 0x4000, 0}, {"O_LARGEFILE", 0x8000, 0}, {"O_NOFOLLOW", 0x20000, 0},
-			{"O_NOATIME", 0x40000, 0}, {"O_CLOEXEC", 0x80000, 0}, {"O_PATH", 0x200000, 0}, {"O_TMPFILE", 0x410000, 0},
-			{"O_DIRECTORY", 0x10000, 0}, {"__O_SYNC", 0x100000, 0}, {"__O_TMPFILE", 0x400000, 0},
+			{"O_APPEND", 0x400, 0}, {"O_NONBLOCK", 0x800, 0}, {"O_SYNC", 0x101000, 0}, {"O_DSYNC", 0x1000, 0},
+			{"O_DIRECT", 0x4000, 0}, {"O_LARGEFILE", 0x8000, 0}, {"O_NOFOLLOW", 0x20000, 0}, {"O_NOATIME", 0x40000, 0},
+			{"O_CLOEXEC", 0x80000, 0}, {"O_PATH", 0x200000, 0}, {"O_TMPFILE", 0x410000, 0}, {"O_DIRECTORY", 0x10000, 0},
+			{"FASYNC", 0x2000, 0}, {"__O_SYNC", 0x100000, 0}, {"__O_TMPFILE", 0x400000, 0},
 		},
 		archIndexARM64: {
 			{"O_RDONLY", 0x0, 0x3}, {"O_WRONLY", 0x1, 0x3}, {"O_RDWR", 0x2, 0x3}, {"O_ACCMODE", 0x3, 0x3},
 			{"O_CREAT", 0x40, 0}, {"O_EXCL", 0x80, 0}, {"O_NOCTTY", 0x100, 0}, {"O_TRUNC", 0x200, 0},
-			{"O_APPEND", 0x400, 0}, {"O_NONBLOCK", 0x800, 0}, {"O_SYNC", 0x101000, 0}, {"O_ASYNC", 0x2000, 0},
-			{"O_DSYNC", 0x1000, 0}, {"O_DIRECT", 0x10000, 0}, {"O_LARGEFILE", 0x20000, 0}, {"O_NOFOLLOW", 0x8000, 0},
-			{"O_NOATIME", 0x40000, 0}, {"O_CLOEXEC", 0x80000, 0}, {"O_PATH", 0x200000, 0}, {"O_TMPFILE", 0x404000, 0},
-			{"O_DIRECTORY", 0x4000, 0}, {"__O_SYNC", 0x100000, 0}, {"__O_TMPFILE", 0x400000, 0},
+			{"O_APPEND", 0x400, 0}, {"O_NONBLOCK", 0x800, 0}, {"O_SYNC", 0x101000, 0}, {"O_DSYNC", 0x1000, 0},
+			{"O_DIRECT", 0x10000, 0}, {"O_LARGEFILE", 0x20000, 0}, {"O_NOFOLLOW", 0x8000, 0}, {"O_NOATIME", 0x40000, 0},
+			{"O_CLOEXEC", 0x80000, 0}, {"O_PATH", 0x200000, 0}, {"O_TMPFILE", 0x404000, 0}, {"O_DIRECTORY", 0x4000, 0},
+			{"FASYNC", 0x2000, 0}, {"__O_SYNC", 0x100000, 0}, {"__O_TMPFILE", 0x400000, 0},
 		},
 		archIndexARM: {
 			{"O_RDONLY", 0x0, 0x3}, {"O_WRONLY", 0x1, 0x3}, {"O_RDWR", 0x2, 0x3}, {"O_ACCMODE", 0x3, 0x3},
 			{"O_CREAT", 0x40, 0}, {"O_EXCL", 0x80, 0}, {"O_NOCTTY", 0x100, 0}, {"O_TRUNC", 0x200, 0},
-			{"O_APPEND", 0x400, 0}, {"O_NONBLOCK", 0x800, 0}, {"O_SYNC", 0x101000, 0}, {"O_ASYNC", 0x2000, 0},
-			{"O_DSYNC", 0x1000, 0}, {"O_DIRECT", 0x10000, 0}, {"O_LARGEFILE", 0x20000, 0}, {"O_NOFOLLOW", 0x8000, 0},
-			{"O_NOATIME", 0x40000, 0}, {"O_CLOEXEC", 0x80000, 0}, {"O_PATH", 0x200000, 0}, {"O_TMPFILE", 0x404000, 0},
-			{"O_DIRECTORY", 0x4000, 0}, {"__O_SYNC", 0x100000, 0}, {"__O_TMPFILE", 0x400000, 0},
+			{"O_APPEND", 0x400, 0}, {"O_NONBLOCK", 0x800, 0}, {"O_SYNC", 0x101000, 0}, {"O_DSYNC", 0x1000, 0},
+			{"O_DIRECT", 0x10000, 0}, {"O_LARGEFILE", 0x20000, 0}, {"O_NOFOLLOW", 0x8000, 0}, {"O_NOATIME", 0x40000, 0},
+			{"O_CLOEXEC", 0x80000, 0}, {"O_PATH", 0x200000, 0}, {"O_TMPFILE", 0x404000, 0}, {"O_DIRECTORY", 0x4000, 0},
+			{"FASYNC", 0x2000, 0}, {"__O_SYNC", 0x100000, 0}, {"__O_TMPFILE", 0x400000, 0},
 		},
 	}},
 	{unknown: "O_???", items: [4][]item{
 		archIndexAMD64: {
 			{"O_CREAT", 0x40, 0}, {"O_EXCL", 0x80, 0}, {"O_NOCTTY", 0x100, 0}, {"O_TRUNC", 0x200, 0},
-			{"O_APPEND", 0x400, 0}, {"O_NONBLOCK", 0x800, 0}, {"O_SYNC", 0x101000, 0}, {"O_ASYNC", 0x2000, 0},
-			{"O_DSYNC", 0x1000, 0}, {"O_DIRECT", 0x4000, 0}, {"O_LARGEFILE", 0x8000, 0}, {"O_NOFOLLOW", 0x20000, 0},
-			{"O_NOATIME", 0x40000, 0}, {"O_CLOEXEC", 0x80000, 0}, {"O_PATH", 0x200000, 0}, {"O_TMPFILE", 0x410000, 0},
-			{"O_DIRECTORY", 0x10000, 0}, {"__O_SYNC", 0x100000, 0}, {"__O_TMPFILE", 0x400000, 0},
+			{"O_APPEND", 0x400, 0}, {"O_NONBLOCK", 0x800, 0}, {"O_SYNC", 0x101000, 0}, {"O_DSYNC", 0x1000, 0},
+			{"O_DIRECT", 0x4000, 0}, {"O_LARGEFILE", 0x8000, 0}, {"O_NOFOLLOW", 0x20000, 0}, {"O_NOATIME", 0x40000, 0},
+			{"O_CLOEXEC", 0x80000, 0}, {"O_PATH", 0x200000, 0}, {"O_TMPFILE", 0x410000, 0}, {"O_DIRECTORY", 0x10000, 0},
+			{"FASYNC", 0x2000, 0}, {"__O_SYNC", 0x100000, 0}, {"__O_TMPFILE", 0x400000, 0},
 		},
 		archIndexARM64: {
 			{"O_CREAT", 0x40, 0}, {"O_EXCL", 0x80, 0}, {"O_NOCTTY", 0x100, 0}, {"O_TRUNC", 0x200, 0},
-			{"O_APPEND", 0x400, 0}, {"O_NONBLOCK", 0x800, 0}, {"O_SYNC", 0x101000, 0}, {"O_ASYNC", 0x2000, 0},
-			{"O_DSYNC", 0x1000, 0}, {"O_DIRECT", 0x10000, 0}, {"O_LARGEFILE", 0x20000, 0}, {"O_NOFOLLOW", 0x8000, 0},
-			{"O_NOATIME", 0x40000, 0}, {"O_CLOEXEC", 0x80000, 0}, {"O_PATH", 0x200000, 0}, {"O_TMPFILE", 0x404000, 0},
-			{"O_DIRECTORY", 0x4000, 0}, {"__O_SYNC", 0x100000, 0}, {"__O_TMPFILE", 0x400000, 0},
+			{"O_APPEND", 0x400, 0}, {"O_NONBLOCK", 0x800, 0}, {"O_SYNC", 0x101000, 0}, {"O_DSYNC", 0x1000, 0},
+			{"O_DIRECT", 0x10000, 0}, {"O_LARGEFILE", 0x20000, 0}, {"O_NOFOLLOW", 0x8000, 0}, {"O_NOATIME", 0x40000, 0},
+			{"O_CLOEXEC", 0x80000, 0}, {"O_PATH", 0x200000, 0}, {"O_TMPFILE", 0x404000, 0}, {"O_DIRECTORY", 0x4000, 0},
+			{"FASYNC", 0x2000, 0}, {"__O_SYNC", 0x100000, 0}, {"__O_TMPFILE", 0x400000, 0},
 		},
 		archIndexARM: {
 			{"O_CREAT", 0x40, 0}, {"O_EXCL", 0x80, 0}, {"O_NOCTTY", 0x100, 0}, {"O_TRUNC", 0x200, 0},
-			{"O_APPEND", 0x400, 0}, {"O_NONBLOCK", 0x800, 0}, {"O_SYNC", 0x101000, 0}, {"O_ASYNC", 0x2000, 0},
-			{"O_DSYNC", 0x1000, 0}, {"O_DIRECT", 0x10000, 0}, {"O_LARGEFILE", 0x20000, 0}, {"O_NOFOLLOW", 0x8000, 0},
-			{"O_NOATIME", 0x40000, 0}, {"O_CLOEXEC", 0x80000, 0}, {"O_PATH", 0x200000, 0}, {"O_TMPFILE", 0x404000, 0},
-			{"O_DIRECTORY", 0x4000, 0}, {"__O_SYNC", 0x100000, 0}, {"__O_TMPFILE", 0x400000, 0},
+			{"O_APPEND", 0x400, 0}, {"O_NONBLOCK", 0x800, 0}, {"O_SYNC", 0x101000, 0}, {"O_DSYNC", 0x1000, 0},
+			{"O_DIRECT", 0x10000, 0}, {"O_LARGEFILE", 0x20000, 0}, {"O_NOFOLLOW", 0x8000, 0}, {"O_NOATIME", 0x40000, 0},
+			{"O_CLOEXEC", 0x80000, 0}, {"O_PATH", 0x200000, 0}, {"O_TMPFILE", 0x404000, 0}, {"O_DIRECTORY", 0x4000, 0},
+			{"FASYNC", 0x2000, 0}, {"__O_SYNC", 0x100000, 0}, {"__O_TMPFILE", 0x400000, 0},
 		},
 	}},
 	{unknown: "?_OK", items: [4][]item{
@@ -73,7 +73,8 @@ var sets = [...]nameSet{
 	}},
 	{unknown: "AT_???", items: [4][]item{
 		archIndexAMD64: {
-			{"AT_SYMLINK_NOFOLLOW", 0x100, 0}, {"AT_EMPTY_PATH", 0x1000, 0}, {"AT_EXECVE_CHECK", 0x10000, 0},
+			{"AT_SYMLINK_NOFOLLOW", 0x100, 0}, {"AT_REMOVEDIR", 0x200, 0}, {"AT_SYMLINK_FOLLOW", 0x400, 0}, {"AT_NO_AUTOMOUNT", 0x800, 0},
+			{"AT_EMPTY_PATH", 0x1000, 0}, {"AT_RECURSIVE", 0x8000, 0}, {"AT_EXECVE_CHECK", 0x10000, 0},
 		},
 	}},
 	{unknown: "AT_???", items: [4][]item{
@@ -90,21 +91,19 @@ var sets = [...]nameSet{
 	}},
 	{unknown: "AT_???", items: [4][]item{
 		archIndexAMD64: {
+			{"AT_SYMLINK_FOLLOW", 0x400, 0}, {"AT_EMPTY_PATH", 0x1000, 0},
+		},
+	}},
+	{unknown: "AT_???", items: [4][]item{
+		archIndexAMD64: {
+			{"AT_SYMLINK_NOFOLLOW", 0x100, 0}, {"AT_EACCESS", 0x200, 0}, {"AT_EMPTY_PATH", 0x1000, 0},
+		},
+	}},
+	{unknown: "AT_???", items: [4][]item{
+		archIndexAMD64: {
+			{"AT_STATX_SYNC_AS_STAT", 0x0, 0x6000}, {"AT_STATX_FORCE_SYNC", 0x2000, 0x6000}, {"AT_STATX_DONT_SYNC", 0x4000, 0x6000}, {"AT_STATX_FORCE_SYNC|AT_STATX_DONT_SYNC", 0x6000, 0x6000},
 			{"AT_SYMLINK_NOFOLLOW", 0x100, 0}, {"AT_REMOVEDIR", 0x200, 0}, {"AT_SYMLINK_FOLLOW", 0x400, 0}, {"AT_NO_AUTOMOUNT", 0x800, 0},
 			{"AT_EMPTY_PATH", 0x1000, 0}, {"AT_RECURSIVE", 0x8000, 0},
-		},
-	}},
-	{unknown: "AT_???", items: [4][]item{
-		archIndexAMD64: {
-			{"AT_SYMLINK_NOFOLLOW", 0x100, 0}, {"AT_EACCESS", 0x200, 0}, {"AT_SYMLINK_FOLLOW", 0x400, 0}, {"AT_NO_AUTOMOUNT", 0x800, 0},
-			{"AT_EMPTY_PATH", 0x1000, 0}, {"AT_RECURSIVE", 0x8000, 0},
-		},
-	}},
-	{unknown: "AT_???", items: [4][]item{
-		archIndexAMD64: {
-			{"AT_STATX_SYNC_AS_STAT", 0x0, 0x6000}, {"AT_STATX_FORCE_SYNC", 0x2000, 0x6000}, {"AT_STATX_DONT_SYNC", 0x4000, 0x6000}, {"AT_SYMLINK_NOFOLLOW", 0x100, 0},
-			{"AT_REMOVEDIR", 0x200, 0}, {"AT_SYMLINK_FOLLOW", 0x400, 0}, {"AT_NO_AUTOMOUNT", 0x800, 0}, {"AT_EMPTY_PATH", 0x1000, 0},
-			{"AT_RECURSIVE", 0x8000, 0},
 		},
 	}},
 	{unknown: "STATX_???", items: [4][]item{
@@ -136,7 +135,7 @@ var sets = [...]nameSet{
 			{"ST_RELATIME", 0x1000, 0}, {"ST_SYNCHRONOUS", 0x10, 0}, {"ST_NOSYMFOLLOW", 0x2000, 0},
 		},
 	}},
-	{unknown: "RENAME_???", items: [4][]item{
+	{unknown: "RENAME_??", items: [4][]item{
 		archIndexAMD64: {
 			{"RENAME_NOREPLACE", 0x1, 0}, {"RENAME_EXCHANGE", 0x2, 0}, {"RENAME_WHITEOUT", 0x4, 0},
 		},
@@ -206,8 +205,7 @@ var sets = [...]nameSet{
 	}},
 	{unknown: "AT_???", items: [4][]item{
 		archIndexAMD64: {
-			{"AT_SYMLINK_NOFOLLOW", 0x100, 0}, {"AT_REMOVEDIR", 0x200, 0}, {"AT_SYMLINK_FOLLOW", 0x400, 0}, {"AT_NO_AUTOMOUNT", 0x800, 0},
-			{"AT_EMPTY_PATH", 0x1000, 0}, {"AT_RECURSIVE", 0x8000, 0},
+			{"AT_SYMLINK_NOFOLLOW", 0x100, 0}, {"AT_NO_AUTOMOUNT", 0x800, 0}, {"AT_EMPTY_PATH", 0x1000, 0}, {"AT_RECURSIVE", 0x8000, 0},
 		},
 	}},
 	{unknown: "MS_???", items: [4][]item{
@@ -247,19 +245,18 @@ var sets = [...]nameSet{
 			{"FAN_CLOSE_NOWRITE", 0x10, 0}, {"FAN_OPEN", 0x20, 0}, {"FAN_MOVED_FROM", 0x40, 0}, {"FAN_MOVED_TO", 0x80, 0},
 			{"FAN_CREATE", 0x100, 0}, {"FAN_DELETE", 0x200, 0}, {"FAN_DELETE_SELF", 0x400, 0}, {"FAN_MOVE_SELF", 0x800, 0},
 			{"FAN_OPEN_EXEC", 0x1000, 0}, {"FAN_Q_OVERFLOW", 0x4000, 0}, {"FAN_FS_ERROR", 0x8000, 0}, {"FAN_OPEN_PERM", 0x10000, 0},
-			{"FAN_ACCESS_PERM", 0x20000, 0}, {"FAN_OPEN_EXEC_PERM", 0x40000, 0}, {"FAN_RENAME", 0x10000000, 0}, {"FAN_ONDIR", 0x40000000, 0},
-			{"FAN_EVENT_ON_CHILD", 0x8000000, 0},
+			{"FAN_ACCESS_PERM", 0x20000, 0}, {"FAN_OPEN_EXEC_PERM", 0x40000, 0}, {"FAN_DIR_MODIFY", 0x80000, 0}, {"FAN_RENAME", 0x10000000, 0},
+			{"FAN_ONDIR", 0x40000000, 0}, {"FAN_EVENT_ON_CHILD", 0x8000000, 0},
 		},
 	}},
 	{unknown: "IN_???", items: [4][]item{
 		archIndexAMD64: {
-			{"IN_ALL_EVENTS", 0xfff, 0}, {"IN_ACCESS", 0x1, 0}, {"IN_MODIFY", 0x2, 0}, {"IN_ATTRIB", 0x4, 0},
-			{"IN_CLOSE", 0x18, 0}, {"IN_CLOSE_WRITE", 0x8, 0}, {"IN_CLOSE_NOWRITE", 0x10, 0}, {"IN_OPEN", 0x20, 0},
-			{"IN_MOVE", 0xc0, 0}, {"IN_MOVED_FROM", 0x40, 0}, {"IN_MOVED_TO", 0x80, 0}, {"IN_CREATE", 0x100, 0},
-			{"IN_DELETE", 0x200, 0}, {"IN_DELETE_SELF", 0x400, 0}, {"IN_MOVE_SELF", 0x800, 0}, {"IN_UNMOUNT", 0x2000, 0},
-			{"IN_Q_OVERFLOW", 0x4000, 0}, {"IN_IGNORED", 0x8000, 0}, {"IN_ONLYDIR", 0x1000000, 0}, {"IN_DONT_FOLLOW", 0x2000000, 0},
-			{"IN_EXCL_UNLINK", 0x4000000, 0}, {"IN_MASK_CREATE", 0x10000000, 0}, {"IN_MASK_ADD", 0x20000000, 0}, {"IN_ISDIR", 0x40000000, 0},
-			{"IN_ONESHOT", 0x80000000, 0},
+			{"IN_ACCESS", 0x1, 0}, {"IN_MODIFY", 0x2, 0}, {"IN_ATTRIB", 0x4, 0}, {"IN_CLOSE_WRITE", 0x8, 0},
+			{"IN_CLOSE_NOWRITE", 0x10, 0}, {"IN_OPEN", 0x20, 0}, {"IN_MOVED_FROM", 0x40, 0}, {"IN_MOVED_TO", 0x80, 0},
+			{"IN_CREATE", 0x100, 0}, {"IN_DELETE", 0x200, 0}, {"IN_DELETE_SELF", 0x400, 0}, {"IN_MOVE_SELF", 0x800, 0},
+			{"IN_UNMOUNT", 0x2000, 0}, {"IN_Q_OVERFLOW", 0x4000, 0}, {"IN_IGNORED", 0x8000, 0}, {"IN_ONLYDIR", 0x1000000, 0},
+			{"IN_DONT_FOLLOW", 0x2000000, 0}, {"IN_EXCL_UNLINK", 0x4000000, 0}, {"IN_MASK_CREATE", 0x10000000, 0}, {"IN_MASK_ADD", 0x20000000, 0},
+			{"IN_ISDIR", 0x40000000, 0}, {"IN_ONESHOT", 0x80000000, 0},
 		},
 	}},
 	{unknown: "IN_???", items: [4][]item{
@@ -281,7 +278,7 @@ var sets = [...]nameSet{
 	}},
 	{unknown: "SYNC_FILE_RANGE_???", items: [4][]item{
 		archIndexAMD64: {
-			{"SYNC_FILE_RANGE_WRITE", 0x2, 0}, {"SYNC_FILE_RANGE_WAIT_BEFORE", 0x1, 0}, {"SYNC_FILE_RANGE_WAIT_AFTER", 0x4, 0},
+			{"SYNC_FILE_RANGE_WAIT_BEFORE", 0x1, 0}, {"SYNC_FILE_RANGE_WRITE", 0x2, 0}, {"SYNC_FILE_RANGE_WAIT_AFTER", 0x4, 0},
 		},
 	}},
 	{unknown: "FALLOC_FL_???", items: [4][]item{
@@ -361,8 +358,8 @@ var sets = [...]nameSet{
 	}},
 	{unknown: "LOCK_???", items: [4][]item{
 		archIndexAMD64: {
+			{"LOCK_SH", 0x1, 0}, {"LOCK_EX", 0x2, 0}, {"LOCK_NB", 0x4, 0}, {"LOCK_UN", 0x8, 0},
 			{"LOCK_MAND", 0x20, 0}, {"LOCK_RW", 0xc0, 0}, {"LOCK_READ", 0x40, 0}, {"LOCK_WRITE", 0x80, 0},
-			{"LOCK_SH", 0x1, 0}, {"LOCK_EX", 0x2, 0}, {"LOCK_UN", 0x8, 0}, {"LOCK_NB", 0x4, 0},
 		},
 	}},
 	{unknown: "DT_???", items: [4][]item{
@@ -434,7 +431,7 @@ var sets = [...]nameSet{
 	}},
 	{unknown: "PKEY_???", items: [4][]item{
 		archIndexAMD64: {
-			{"PKEY_DISABLE_ACCESS", 0x1, 0}, {"PKEY_DISABLE_WRITE", 0x2, 0},
+			{"PKEY_DISABLE_ACCESS", 0x1, 0}, {"PKEY_DISABLE_WRITE", 0x2, 0}, {"PKEY_DISABLE_EXECUTE", 0x4, 0},
 		},
 	}},
 	{unknown: "SHADOW_STACK_???", items: [4][]item{
@@ -450,13 +447,14 @@ var sets = [...]nameSet{
 	}},
 	{unknown: "UFFD_???", items: [4][]item{
 		archIndexAMD64: {
-			{"O_NONBLOCK", 0x800, 0}, {"O_CLOEXEC", 0x80000, 0}, {"UFFD_USER_MODE_ONLY", 0x1, 0},
+			{"UFFD_USER_MODE_ONLY", 0x1, 0}, {"O_NONBLOCK", 0x800, 0}, {"O_CLOEXEC", 0x80000, 0},
 		},
 	}},
 	{unknown: "MPOL_???", items: [4][]item{
 		archIndexAMD64: {
-			{"MPOL_DEFAULT", 0x0, 0}, {"MPOL_PREFERRED", 0x1, 0}, {"MPOL_BIND", 0x2, 0}, {"MPOL_INTERLEAVE", 0x3, 0},
-			{"MPOL_LOCAL", 0x4, 0}, {"MPOL_PREFERRED_MANY", 0x5, 0}, {"MPOL_WEIGHTED_INTERLEAVE", 0x6, 0},
+			{"MPOL_F_STATIC_NODES", 0x8000, 0}, {"MPOL_F_RELATIVE_NODES", 0x4000, 0}, {"MPOL_F_NUMA_BALANCING", 0x2000, 0}, {"MPOL_DEFAULT", 0x0, 0x1fff},
+			{"MPOL_PREFERRED", 0x1, 0x1fff}, {"MPOL_BIND", 0x2, 0x1fff}, {"MPOL_INTERLEAVE", 0x3, 0x1fff}, {"MPOL_LOCAL", 0x4, 0x1fff},
+			{"MPOL_PREFERRED_MANY", 0x5, 0x1fff}, {"MPOL_WEIGHTED_INTERLEAVE", 0x6, 0x1fff},
 		},
 	}},
 	{unknown: "MPOL_???", items: [4][]item{
@@ -476,23 +474,40 @@ var sets = [...]nameSet{
 			{"MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ", 0x80, 0}, {"MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ", 0x100, 0}, {"MEMBARRIER_CMD_GET_REGISTRATIONS", 0x200, 0},
 		},
 	}},
+	{unknown: "MPOL_???", items: [4][]item{
+		archIndexAMD64: {
+			{"MPOL_MF_MOVE", 0x2, 0}, {"MPOL_MF_MOVE_ALL", 0x4, 0},
+		},
+	}},
+	{unknown: "MEMBARRIER_CMD_FLAG_???", items: [4][]item{
+		archIndexAMD64: {
+			{"MEMBARRIER_CMD_FLAG_CPU", 0x1, 0},
+		},
+	}},
 	{unknown: "SHM_???", items: [4][]item{
 		archIndexAMD64: {
 			{"SHM_RDONLY", 0x1000, 0}, {"SHM_RND", 0x2000, 0}, {"SHM_REMAP", 0x4000, 0}, {"SHM_EXEC", 0x8000, 0},
 		},
 	}},
-	{unknown: "IPC_???", items: [4][]item{
+	{unknown: "SHM_???", items: [4][]item{
 		archIndexAMD64: {
 			{"IPC_RMID", 0x0, 0}, {"IPC_SET", 0x1, 0}, {"IPC_STAT", 0x2, 0}, {"IPC_INFO", 0x3, 0},
 			{"SHM_LOCK", 0xb, 0}, {"SHM_UNLOCK", 0xc, 0}, {"SHM_STAT", 0xd, 0}, {"SHM_INFO", 0xe, 0},
+			{"SHM_STAT_ANY", 0xf, 0},
+		},
+	}},
+	{unknown: "MSG_???", items: [4][]item{
+		archIndexAMD64: {
+			{"IPC_RMID", 0x0, 0}, {"IPC_SET", 0x1, 0}, {"IPC_STAT", 0x2, 0}, {"IPC_INFO", 0x3, 0},
+			{"MSG_STAT", 0xb, 0}, {"MSG_INFO", 0xc, 0}, {"MSG_STAT_ANY", 0xd, 0},
 		},
 	}},
 	{unknown: "SEM_???", items: [4][]item{
 		archIndexAMD64: {
 			{"GETPID", 0xb, 0}, {"GETVAL", 0xc, 0}, {"GETALL", 0xd, 0}, {"GETNCNT", 0xe, 0},
 			{"GETZCNT", 0xf, 0}, {"SETVAL", 0x10, 0}, {"SETALL", 0x11, 0}, {"SEM_STAT", 0x12, 0},
-			{"SEM_INFO", 0x13, 0}, {"IPC_RMID", 0x0, 0}, {"IPC_SET", 0x1, 0}, {"IPC_STAT", 0x2, 0},
-			{"IPC_INFO", 0x3, 0},
+			{"SEM_INFO", 0x13, 0}, {"SEM_STAT_ANY", 0x14, 0}, {"IPC_RMID", 0x0, 0}, {"IPC_SET", 0x1, 0},
+			{"IPC_STAT", 0x2, 0}, {"IPC_INFO", 0x3, 0},
 		},
 	}},
 	{unknown: "IPC_???", items: [4][]item{
@@ -500,9 +515,14 @@ var sets = [...]nameSet{
 			{"IPC_CREAT", 0x200, 0}, {"IPC_EXCL", 0x400, 0}, {"IPC_NOWAIT", 0x800, 0},
 		},
 	}},
+	{unknown: "SHM_???", items: [4][]item{
+		archIndexAMD64: {
+			{"IPC_CREAT", 0x200, 0}, {"IPC_EXCL", 0x400, 0}, {"SHM_HUGETLB", 0x800, 0}, {"SHM_NORESERVE", 0x1000, 0},
+		},
+	}},
 	{unknown: "MSG_???", items: [4][]item{
 		archIndexAMD64: {
-			{"IPC_NOWAIT", 0x800, 0}, {"MSG_NOERROR", 0x1000, 0}, {"MSG_EXCEPT", 0x2000, 0}, {"MSG_COPY", 0x4000, 0},
+			{"MSG_NOERROR", 0x1000, 0}, {"MSG_EXCEPT", 0x2000, 0}, {"MSG_COPY", 0x4000, 0}, {"IPC_NOWAIT", 0x800, 0},
 		},
 	}},
 	{unknown: "SEM_???", items: [4][]item{
@@ -521,6 +541,36 @@ var sets = [...]nameSet{
 	{unknown: "FUTEX_BITSET_???", items: [4][]item{
 		archIndexAMD64: {
 			{"FUTEX_BITSET_MATCH_ANY", 0xffffffff, 0},
+		},
+	}},
+	{unknown: "LANDLOCK_CREATE_???", items: [4][]item{
+		archIndexAMD64: {
+			{"LANDLOCK_CREATE_RULESET_VERSION", 0x1, 0},
+		},
+	}},
+	{unknown: "LANDLOCK_RULE_???", items: [4][]item{
+		archIndexAMD64: {
+			{"LANDLOCK_RULE_PATH_BENEATH", 0x1, 0}, {"LANDLOCK_RULE_NET_PORT", 0x2, 0},
+		},
+	}},
+	{unknown: "KEXEC_FILE_???", items: [4][]item{
+		archIndexAMD64: {
+			{"KEXEC_FILE_UNLOAD", 0x1, 0}, {"KEXEC_FILE_ON_CRASH", 0x2, 0}, {"KEXEC_FILE_NO_INITRAMFS", 0x4, 0},
+		},
+	}},
+	{unknown: "SUID_DUMP_???", items: [4][]item{
+		archIndexAMD64: {
+			{"SUID_DUMP_DISABLE", 0x0, 0}, {"SUID_DUMP_USER", 0x1, 0}, {"SUID_DUMP_ROOT", 0x2, 0},
+		},
+	}},
+	{unknown: "O_???", items: [4][]item{
+		archIndexAMD64: {
+			{"O_NONBLOCK", 0x800, 0}, {"O_TRUNC", 0x200, 0},
+		},
+	}},
+	{unknown: "IOPRIO_CLASS_???", items: [4][]item{
+		archIndexAMD64: {
+			{"IOPRIO_CLASS_NONE", 0x0, 0}, {"IOPRIO_CLASS_RT", 0x1, 0}, {"IOPRIO_CLASS_BE", 0x2, 0}, {"IOPRIO_CLASS_IDLE", 0x3, 0},
 		},
 	}},
 	{unknown: "FUTEX2_???", items: [4][]item{
@@ -568,12 +618,7 @@ var sets = [...]nameSet{
 	}},
 	{unknown: "TFD_???", items: [4][]item{
 		archIndexAMD64: {
-			{"TFD_CLOEXEC", 0x80000, 0}, {"TFD_NONBLOCK", 0x800, 0},
-		},
-	}},
-	{unknown: "TFD_???", items: [4][]item{
-		archIndexAMD64: {
-			{"TFD_TIMER_ABSTIME", 0x1, 0}, {"TFD_TIMER_CANCEL_ON_SET", 0x2, 0},
+			{"TFD_TIMER_ABSTIME", 0x1, 0}, {"TFD_TIMER_CANCEL_ON_SET", 0x2, 0}, {"TFD_CLOEXEC", 0x80000, 0}, {"TFD_NONBLOCK", 0x800, 0},
 		},
 	}},
 	{unknown: "ITIMER_???", items: [4][]item{
@@ -583,8 +628,8 @@ var sets = [...]nameSet{
 	}},
 	{unknown: "W???", items: [4][]item{
 		archIndexAMD64: {
-			{"WNOHANG", 0x1, 0}, {"WUNTRACED", 0x2, 0}, {"WEXITED", 0x4, 0}, {"WCONTINUED", 0x8, 0},
-			{"WNOWAIT", 0x1000000, 0}, {"__WNOTHREAD", 0x20000000, 0}, {"__WALL", 0x40000000, 0}, {"__WCLONE", 0x80000000, 0},
+			{"WNOHANG", 0x1, 0}, {"WEXITED", 0x4, 0}, {"WSTOPPED", 0x2, 0}, {"WCONTINUED", 0x8, 0},
+			{"WNOWAIT", 0x1000000, 0}, {"__WCLONE", 0x80000000, 0}, {"__WALL", 0x40000000, 0}, {"__WNOTHREAD", 0x20000000, 0},
 		},
 	}},
 	{unknown: "P_???", items: [4][]item{
@@ -614,12 +659,12 @@ var sets = [...]nameSet{
 			{"PTRACE_TRACEME", 0x0, 0}, {"PTRACE_PEEKTEXT", 0x1, 0}, {"PTRACE_PEEKDATA", 0x2, 0}, {"PTRACE_PEEKUSER", 0x3, 0},
 			{"PTRACE_POKETEXT", 0x4, 0}, {"PTRACE_POKEDATA", 0x5, 0}, {"PTRACE_POKEUSER", 0x6, 0}, {"PTRACE_CONT", 0x7, 0},
 			{"PTRACE_KILL", 0x8, 0}, {"PTRACE_SINGLESTEP", 0x9, 0}, {"PTRACE_GETREGS", 0xc, 0}, {"PTRACE_SETREGS", 0xd, 0},
-			{"PTRACE_GETFPREGS", 0xe, 0}, {"PTRACE_SETFPREGS", 0xf, 0}, {"PTRACE_ATTACH", 0x10, 0}, {"PTRACE_DETACH", 0x11, 0},
-			{"PTRACE_SYSCALL", 0x18, 0}, {"PTRACE_SETOPTIONS", 0x4200, 0}, {"PTRACE_GETEVENTMSG", 0x4201, 0}, {"PTRACE_GETSIGINFO", 0x4202, 0},
-			{"PTRACE_SETSIGINFO", 0x4203, 0}, {"PTRACE_GETREGSET", 0x4204, 0}, {"PTRACE_SETREGSET", 0x4205, 0}, {"PTRACE_SEIZE", 0x4206, 0},
-			{"PTRACE_INTERRUPT", 0x4207, 0}, {"PTRACE_LISTEN", 0x4208, 0}, {"PTRACE_PEEKSIGINFO", 0x4209, 0}, {"PTRACE_GETSIGMASK", 0x420a, 0},
-			{"PTRACE_SETSIGMASK", 0x420b, 0}, {"PTRACE_SECCOMP_GET_FILTER", 0x420c, 0}, {"PTRACE_SECCOMP_GET_METADATA", 0x420d, 0}, {"PTRACE_GET_SYSCALL_INFO", 0x420e, 0},
-			{"PTRACE_GET_RSEQ_CONFIGURATION", 0x420f, 0},
+			{"PTRACE_GETFPREGS", 0xe, 0}, {"PTRACE_SETFPREGS", 0xf, 0}, {"PTRACE_GETFPXREGS", 0x12, 0}, {"PTRACE_SETFPXREGS", 0x13, 0},
+			{"PTRACE_ATTACH", 0x10, 0}, {"PTRACE_DETACH", 0x11, 0}, {"PTRACE_SYSCALL", 0x18, 0}, {"PTRACE_SETOPTIONS", 0x4200, 0},
+			{"PTRACE_GETEVENTMSG", 0x4201, 0}, {"PTRACE_GETSIGINFO", 0x4202, 0}, {"PTRACE_SETSIGINFO", 0x4203, 0}, {"PTRACE_GETREGSET", 0x4204, 0},
+			{"PTRACE_SETREGSET", 0x4205, 0}, {"PTRACE_SEIZE", 0x4206, 0}, {"PTRACE_INTERRUPT", 0x4207, 0}, {"PTRACE_LISTEN", 0x4208, 0},
+			{"PTRACE_PEEKSIGINFO", 0x4209, 0}, {"PTRACE_GETSIGMASK", 0x420a, 0}, {"PTRACE_SETSIGMASK", 0x420b, 0}, {"PTRACE_SECCOMP_GET_FILTER", 0x420c, 0},
+			{"PTRACE_SECCOMP_GET_METADATA", 0x420d, 0}, {"PTRACE_GET_SYSCALL_INFO", 0x420e, 0}, {"PTRACE_GET_RSEQ_CONFIGURATION", 0x420f, 0},
 		},
 	}},
 	{unknown: "AF_???", items: [4][]item{
@@ -683,11 +728,11 @@ var sets = [...]nameSet{
 			{"MSG_PROBE", 0x10, 0}, {"MSG_TRUNC", 0x20, 0}, {"MSG_DONTWAIT", 0x40, 0}, {"MSG_EOR", 0x80, 0},
 			{"MSG_WAITALL", 0x100, 0}, {"MSG_FIN", 0x200, 0}, {"MSG_SYN", 0x400, 0}, {"MSG_CONFIRM", 0x800, 0},
 			{"MSG_RST", 0x1000, 0}, {"MSG_ERRQUEUE", 0x2000, 0}, {"MSG_NOSIGNAL", 0x4000, 0}, {"MSG_MORE", 0x8000, 0},
-			{"MSG_WAITFORONE", 0x10000, 0}, {"MSG_BATCH", 0x40000, 0}, {"MSG_ZEROCOPY", 0x4000000, 0}, {"MSG_FASTOPEN", 0x20000000, 0},
-			{"MSG_CMSG_CLOEXEC", 0x40000000, 0},
+			{"MSG_WAITFORONE", 0x10000, 0}, {"MSG_SENDPAGE_NOTLAST", 0x20000, 0}, {"MSG_BATCH", 0x40000, 0}, {"MSG_NO_SHARED_FRAGS", 0x80000, 0},
+			{"MSG_ZEROCOPY", 0x4000000, 0}, {"MSG_FASTOPEN", 0x20000000, 0}, {"MSG_CMSG_CLOEXEC", 0x40000000, 0}, {"MSG_CMSG_COMPAT", 0x80000000, 0},
 		},
 	}},
-	{unknown: "SOL_???", items: [4][]item{
+	{unknown: "SOL_??", items: [4][]item{
 		archIndexAMD64: {
 			{"SOL_IP", 0x0, 0}, {"SOL_SOCKET", 0x1, 0}, {"SOL_TCP", 0x6, 0}, {"SOL_UDP", 0x11, 0},
 			{"SOL_IPV6", 0x29, 0}, {"SOL_ICMPV6", 0x3a, 0}, {"SOL_SCTP", 0x84, 0}, {"SOL_UDPLITE", 0x88, 0},
@@ -791,21 +836,18 @@ var sets = [...]nameSet{
 			{"CLONE_VM", 0x100, 0}, {"CLONE_FS", 0x200, 0}, {"CLONE_FILES", 0x400, 0}, {"CLONE_SIGHAND", 0x800, 0},
 			{"CLONE_PIDFD", 0x1000, 0}, {"CLONE_PTRACE", 0x2000, 0}, {"CLONE_VFORK", 0x4000, 0}, {"CLONE_PARENT", 0x8000, 0},
 			{"CLONE_THREAD", 0x10000, 0}, {"CLONE_NEWNS", 0x20000, 0}, {"CLONE_SYSVSEM", 0x40000, 0}, {"CLONE_SETTLS", 0x80000, 0},
-			{"CLONE_PARENT_SETTID", 0x100000, 0}, {"CLONE_CHILD_CLEARTID", 0x200000, 0}, {"CLONE_DETACHED", 0x400000, 0}, {"CLONE_UNTRACED", 0x800000, 0},
-			{"CLONE_CHILD_SETTID", 0x1000000, 0}, {"CLONE_NEWCGROUP", 0x2000000, 0}, {"CLONE_NEWUTS", 0x4000000, 0}, {"CLONE_NEWIPC", 0x8000000, 0},
-			{"CLONE_NEWUSER", 0x10000000, 0}, {"CLONE_NEWPID", 0x20000000, 0}, {"CLONE_NEWNET", 0x40000000, 0}, {"CLONE_IO", 0x80000000, 0},
-			{"CLONE_CLEAR_SIGHAND", 0x100000000, 0}, {"CLONE_INTO_CGROUP", 0x200000000, 0},
+			{"CLONE_PARENT_SETTID", 0x100000, 0}, {"CLONE_CHILD_CLEARTID", 0x200000, 0}, {"CLONE_UNTRACED", 0x800000, 0}, {"CLONE_CHILD_SETTID", 0x1000000, 0},
+			{"CLONE_NEWCGROUP", 0x2000000, 0}, {"CLONE_NEWUTS", 0x4000000, 0}, {"CLONE_NEWIPC", 0x8000000, 0}, {"CLONE_NEWUSER", 0x10000000, 0},
+			{"CLONE_NEWPID", 0x20000000, 0}, {"CLONE_NEWNET", 0x40000000, 0}, {"CLONE_IO", 0x80000000, 0}, {"CLONE_CLEAR_SIGHAND", 0x100000000, 0},
+			{"CLONE_INTO_CGROUP", 0x200000000, 0},
 		},
 	}},
 	{unknown: "CLONE_???", items: [4][]item{
 		archIndexAMD64: {
 			{"CLONE_VM", 0x100, 0}, {"CLONE_FS", 0x200, 0}, {"CLONE_FILES", 0x400, 0}, {"CLONE_SIGHAND", 0x800, 0},
-			{"CLONE_NEWTIME", 0x80, 0}, {"CLONE_PIDFD", 0x1000, 0}, {"CLONE_PTRACE", 0x2000, 0}, {"CLONE_VFORK", 0x4000, 0},
-			{"CLONE_PARENT", 0x8000, 0}, {"CLONE_THREAD", 0x10000, 0}, {"CLONE_NEWNS", 0x20000, 0}, {"CLONE_SYSVSEM", 0x40000, 0},
-			{"CLONE_SETTLS", 0x80000, 0}, {"CLONE_PARENT_SETTID", 0x100000, 0}, {"CLONE_CHILD_CLEARTID", 0x200000, 0}, {"CLONE_DETACHED", 0x400000, 0},
-			{"CLONE_UNTRACED", 0x800000, 0}, {"CLONE_CHILD_SETTID", 0x1000000, 0}, {"CLONE_NEWCGROUP", 0x2000000, 0}, {"CLONE_NEWUTS", 0x4000000, 0},
-			{"CLONE_NEWIPC", 0x8000000, 0}, {"CLONE_NEWUSER", 0x10000000, 0}, {"CLONE_NEWPID", 0x20000000, 0}, {"CLONE_NEWNET", 0x40000000, 0},
-			{"CLONE_IO", 0x80000000, 0},
+			{"CLONE_NEWTIME", 0x80, 0}, {"CLONE_THREAD", 0x10000, 0}, {"CLONE_NEWNS", 0x20000, 0}, {"CLONE_SYSVSEM", 0x40000, 0},
+			{"CLONE_NEWCGROUP", 0x2000000, 0}, {"CLONE_NEWUTS", 0x4000000, 0}, {"CLONE_NEWIPC", 0x8000000, 0}, {"CLONE_NEWUSER", 0x10000000, 0},
+			{"CLONE_NEWPID", 0x20000000, 0}, {"CLONE_NEWNET", 0x40000000, 0},
 		},
 	}},
 	{unknown: "CLONE_NEW???", items: [4][]item{
@@ -862,7 +904,16 @@ var sets = [...]nameSet{
 	}},
 	{unknown: "PER_???", items: [4][]item{
 		archIndexAMD64: {
-			{"PER_LINUX", 0x0, 0}, {"PER_LINUX32", 0x8, 0}, {"UNAME26", 0x20000, 0},
+			{"UNAME26", 0x20000, 0}, {"ADDR_NO_RANDOMIZE", 0x40000, 0}, {"FDPIC_FUNCPTRS", 0x80000, 0}, {"MMAP_PAGE_ZERO", 0x100000, 0},
+			{"ADDR_COMPAT_LAYOUT", 0x200000, 0}, {"READ_IMPLIES_EXEC", 0x400000, 0}, {"ADDR_LIMIT_32BIT", 0x800000, 0}, {"SHORT_INODE", 0x1000000, 0},
+			{"WHOLE_SECONDS", 0x2000000, 0}, {"STICKY_TIMEOUTS", 0x4000000, 0}, {"ADDR_LIMIT_3GB", 0x8000000, 0},
+		},
+	}},
+	{unknown: "PER_???", items: [4][]item{
+		archIndexAMD64: {
+			{"PER_LINUX", 0x0, 0}, {"PER_LINUX32", 0x8, 0}, {"PER_BSD", 0x6, 0}, {"PER_XENIX", 0x7, 0},
+			{"PER_RISCOS", 0xc, 0}, {"PER_SOLARIS", 0xd, 0}, {"PER_UW7", 0xe, 0}, {"PER_OSF4", 0xf, 0},
+			{"PER_HPUX", 0x10, 0},
 		},
 	}},
 	{unknown: "SECCOMP_MODE_???", items: [4][]item{
@@ -870,7 +921,13 @@ var sets = [...]nameSet{
 			{"SECCOMP_MODE_DISABLED", 0x0, 0}, {"SECCOMP_MODE_STRICT", 0x1, 0}, {"SECCOMP_MODE_FILTER", 0x2, 0},
 		},
 	}},
-	{unknown: "SECCOMP_???", items: [4][]item{
+	{unknown: "SECCOMP_FILTER_FLAG_???", items: [4][]item{
+		archIndexAMD64: {
+			{"SECCOMP_FILTER_FLAG_TSYNC", 0x1, 0}, {"SECCOMP_FILTER_FLAG_LOG", 0x2, 0}, {"SECCOMP_FILTER_FLAG_SPEC_ALLOW", 0x4, 0}, {"SECCOMP_FILTER_FLAG_NEW_LISTENER", 0x8, 0},
+			{"SECCOMP_FILTER_FLAG_TSYNC_ESRCH", 0x10, 0}, {"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", 0x20, 0},
+		},
+	}},
+	{unknown: "SECCOMP_SET_MODE_???", items: [4][]item{
 		archIndexAMD64: {
 			{"SECCOMP_SET_MODE_STRICT", 0x0, 0}, {"SECCOMP_SET_MODE_FILTER", 0x1, 0}, {"SECCOMP_GET_ACTION_AVAIL", 0x2, 0}, {"SECCOMP_GET_NOTIF_SIZES", 0x3, 0},
 		},
@@ -982,6 +1039,16 @@ var sets = [...]nameSet{
 			{"SYSLOG_ACTION_CLOSE", 0x0, 0}, {"SYSLOG_ACTION_OPEN", 0x1, 0}, {"SYSLOG_ACTION_READ", 0x2, 0}, {"SYSLOG_ACTION_READ_ALL", 0x3, 0},
 			{"SYSLOG_ACTION_READ_CLEAR", 0x4, 0}, {"SYSLOG_ACTION_CLEAR", 0x5, 0}, {"SYSLOG_ACTION_CONSOLE_OFF", 0x6, 0}, {"SYSLOG_ACTION_CONSOLE_ON", 0x7, 0},
 			{"SYSLOG_ACTION_CONSOLE_LEVEL", 0x8, 0}, {"SYSLOG_ACTION_SIZE_UNREAD", 0x9, 0}, {"SYSLOG_ACTION_SIZE_BUFFER", 0xa, 0},
+		},
+	}},
+	{unknown: "LINUX_REBOOT_MAGIC_???", items: [4][]item{
+		archIndexAMD64: {
+			{"LINUX_REBOOT_MAGIC1", 0xfee1dead, 0},
+		},
+	}},
+	{unknown: "LINUX_REBOOT_MAGIC_???", items: [4][]item{
+		archIndexAMD64: {
+			{"LINUX_REBOOT_MAGIC2", 0x28121969, 0}, {"LINUX_REBOOT_MAGIC2A", 0x5121996, 0}, {"LINUX_REBOOT_MAGIC2B", 0x16041998, 0}, {"LINUX_REBOOT_MAGIC2C", 0x20112000, 0},
 		},
 	}},
 	{unknown: "LINUX_REBOOT_CMD_???", items: [4][]item{

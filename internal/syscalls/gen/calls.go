@@ -43,7 +43,8 @@ var kindNames = map[string]string{
 	"dev": "KindDev", "off": "KindOff", "pair": "KindPair", "pairswap": "KindPairSwap",
 	"pairhex": "KindPairHex", "skip": "KindSkip", "sig": "KindSignal", "pgoff": "KindPageOff",
 	"ioctl": "KindIoctl", "quotacmd": "KindQuotaCmd", "sockproto": "KindSockProto",
-	"sockopt": "KindSockOpt", "ipckey": "KindIPCKey", "ipcflags": "KindIPCFlags",
+	"sockopt": "KindSockOpt", "ipckey": "KindIPCKey", "ipcflags": "KindIPCFlags", "shmflags": "KindShmFlags", "ipccmd": "KindIPCCmd",
+	"ioprio": "KindIOPrio", "swapflags": "KindSwapFlags", "sigmask": "KindSigMask", "syslogtype": "KindSyslogType",
 }
 
 var retNames = map[string]string{
@@ -63,7 +64,11 @@ func parseCalls(path string, sets []*nameSet, consts []constants) ([]*call, erro
 		if len(words) == 0 || line[0] == '#' {
 			continue
 		}
-		if line[0] == '~' {
+		if len(words) > 2 && words[1] == "=" {
+			var c *call
+			c, err = copyCall(calls, words)
+			calls = append(calls, c)
+		} else if line[0] == '~' {
 			err = calls[len(calls)-1].addVariant(words, sets, consts)
 		} else {
 			var c *call
@@ -100,6 +105,38 @@ func parseCall(words []string, sets []*nameSet) (*call, error) {
 	}
 	c.args, c.ret, err = parseArgs(words[2:], sets)
 	return c, err
+}
+
+// copyCall makes NAME = OTHER [STRUCT>STRUCT]: the same but for a structure.
+func copyCall(calls []*call, words []string) (*call, error) {
+	c, err := parseCall([]string{words[0], "other"}, nil)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(calls, func(o *call) bool { return o.name == words[2] })
+	if i < 0 {
+		return nil, fmt.Errorf("no call %q above", words[2])
+	}
+	var from, to string
+	if len(words) > 3 {
+		from, to, _ = strings.Cut(words[3], ">")
+	}
+	swap := func(args []arg) []arg {
+		args = slices.Clone(args)
+		for i := range args {
+			if from != "" && args[i].str == from {
+				args[i].str = to
+			}
+		}
+		return args
+	}
+	o := calls[i]
+	c.class, c.ret, c.args = o.class, o.ret, swap(o.args)
+	for _, v := range o.variants {
+		v.args = swap(v.args)
+		c.variants = append(c.variants, v)
+	}
+	return c, nil
 }
 
 func className(w string) (string, error) {
