@@ -153,6 +153,8 @@ func (w *writer) special(i int, a Arg, v uint64) string {
 		return ipcFlags(w.call.Arch, SetShmflags, uint32(v))
 	case KindIPCCmd:
 		return ipcCmd(w.call.Arch, w.call.Name, uint32(v))
+	case KindWakeOp:
+		return wakeOp(w.call.Arch, uint32(v))
 	case KindIOPrio:
 		return ioPrio(w.call.Arch, uint32(v))
 	case KindSwapFlags:

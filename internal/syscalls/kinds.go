@@ -42,6 +42,7 @@ const (
 	KindShmFlags
 	KindIPCCmd // of the call's family, with IPC_64
 	KindIOPrio
+	KindWakeOp // FUTEX_WAKE_OP's operation
 	KindSwapFlags
 	KindSigMask    // the signals themselves, in a register
 	KindSyslogType // the number, with its name behind it

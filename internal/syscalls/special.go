@@ -55,6 +55,9 @@ func minor(dev uint64) uint32 {
 }
 
 func (w *writer) flags(a Arg, v uint64) string {
+	if a.Set == SetMmap || a.Set == SetMemfd {
+		return hugeFlags(w.call.Arch, a.Set, v)
+	}
 	// Flags are ints; the few longs among them have no name above bit 31 but
 	// MADV-like masks, so that cutting an int's garbage loses nothing.
 	if !longFlags(a.Set) {
@@ -77,13 +80,16 @@ func (w *writer) enum(a Arg, v uint64) string {
 	switch a.Set {
 	case SetFutex:
 		return futexOp(arch, uint32(v))
-	case SetSched:
-		return schedName(arch, uint64(uint32(v)))
 	case SetKeySerial:
 		if name, ok := lookupValue(arch, a.Set, v); ok {
 			return name
 		}
 		return strconv.FormatInt(int64(int32(v)), 10)
+	case SetFutexBitset:
+		if name, ok := lookupValue(arch, a.Set, v); ok {
+			return name
+		}
+		return hex(uint64(uint32(v)))
 	case SetPersonality:
 		if uint32(v) == 0xffffffff {
 			return "0xffffffff"
@@ -202,7 +208,7 @@ func sockOpt(arch Arch, level, name uint32) string {
 	case solNetlink:
 		set = SetSonetlink
 	default:
-		return hex(uint64(name))
+		return strconv.FormatUint(uint64(name), 10)
 	}
 	return ValueName(arch, set, uint64(name))
 }
@@ -302,11 +308,11 @@ func enumName(arch Arch, set Set, v uint32) string {
 // empty tells whether another argument says that there is nothing to show.
 func (w *writer) empty(a Arg) bool {
 	n := a.Len.ArgIndex()
-	if n < 0 || a.Len >= LenAt || a.Dir&DirIn == 0 && a.Struct != StructNodemask && a.Struct != StructCells {
+	if n < 0 || a.Len >= LenAt || a.Dir&DirIn == 0 && a.Struct == StructBytes {
 		return false
 	}
 	switch a.Struct {
-	case StructSockaddr, StructSigset, StructFdset, StructOpenHow, StructSockoptval, StructCloneArgs, StructMountAttr, StructCpumask:
+	case StructSockaddr, StructSigset, StructFdset, StructOpenHow, StructSockoptval, StructCloneArgs, StructMountAttr:
 		return false
 	}
 	v := w.at(n)
@@ -321,4 +327,33 @@ func emptyText(a Arg) string {
 		return `""`
 	}
 	return "[]"
+}
+
+// wakeOp shows FUTEX_WAKE_OP's sixth argument.
+func wakeOp(arch Arch, v uint32) string {
+	op := ValueName(arch, SetFutexWakeop, uint64(v>>28&7))
+	if v>>31 != 0 {
+		op = "FUTEX_OP_OPARG_SHIFT<<28|" + op
+	}
+	return op + "<<28|" + hex(uint64(v>>12&0xfff)) + "<<12|" +
+		ValueName(arch, SetFutexWakecmp, uint64(v>>24&0xf)) + "<<24|" + hex(uint64(v&0xfff))
+}
+
+// hugeFlags shows the page size that mmap and memfd_create take in six high
+// bits of their flags.
+func hugeFlags(arch Arch, set Set, v uint64) string {
+	const shift, mask = 26, 0x3f << 26
+	if set == SetMemfd {
+		v = uint64(uint32(v))
+	}
+	huge := v & mask >> shift
+	text := FlagNames(arch, set, v&^mask)
+	if huge == 0 {
+		return text
+	}
+	size := strconv.FormatUint(huge, 10) + "<<" + map[Set]string{SetMmap: "MAP", SetMemfd: "MFD"}[set] + "_HUGE_SHIFT"
+	if text == "0" {
+		return size
+	}
+	return text + "|" + size
 }

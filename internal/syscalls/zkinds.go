@@ -111,6 +111,9 @@ const (
 	SetNetlink
 	SetEthproto
 	SetMsg
+	SetCloexec
+	SetSecbits
+	SetCapAmbient
 	SetSol
 	SetSo
 	SetSotcp
@@ -163,6 +166,8 @@ const (
 	SetSysmagic
 	SetIoctl
 	SetSocketcall
+	SetFutexWakeop
+	SetFutexWakecmp
 )
 
 // The structures that arguments point to.
@@ -191,6 +196,7 @@ const (
 	StructIntstruct
 	StructIocbs
 	StructIovec
+	StructIovecbase
 	StructItimerspec
 	StructItimerval
 	StructLoff
@@ -267,6 +273,7 @@ var structNames = [...]string{"", "argv",
 	"intstruct",
 	"iocbs",
 	"iovec",
+	"iovecbase",
 	"itimerspec",
 	"itimerval",
 	"loff",

@@ -118,7 +118,7 @@ var errnos = [...]struct{ name, message string }{
 	114: {"EALREADY", "Operation already in progress"},
 	115: {"EINPROGRESS", "Operation now in progress"},
 	116: {"ESTALE", "Stale file handle"},
-	117: {"EFSCORRUPTED", "Structure needs cleaning"},
+	117: {"EUCLEAN", "Structure needs cleaning"},
 	118: {"ENOTNAM", "Not a XENIX named type file"},
 	119: {"ENAVAIL", "No XENIX semaphores available"},
 	120: {"EISNAM", "Is a named type file"},

@@ -543,7 +543,7 @@ var sets = [...]nameSet{
 			{"FUTEX_BITSET_MATCH_ANY", 0xffffffff, 0},
 		},
 	}},
-	{unknown: "LANDLOCK_CREATE_???", items: [4][]item{
+	{unknown: "LANDLOCK_CREATE_RULESET_???", items: [4][]item{
 		archIndexAMD64: {
 			{"LANDLOCK_CREATE_RULESET_VERSION", 0x1, 0},
 		},
@@ -732,6 +732,22 @@ var sets = [...]nameSet{
 			{"MSG_ZEROCOPY", 0x4000000, 0}, {"MSG_FASTOPEN", 0x20000000, 0}, {"MSG_CMSG_CLOEXEC", 0x40000000, 0}, {"MSG_CMSG_COMPAT", 0x80000000, 0},
 		},
 	}},
+	{unknown: "O_???", items: [4][]item{
+		archIndexAMD64: {
+			{"O_CLOEXEC", 0x80000, 0},
+		},
+	}},
+	{unknown: "SECBIT_???", items: [4][]item{
+		archIndexAMD64: {
+			{"SECBIT_NOROOT", 0x1, 0}, {"SECBIT_NOROOT_LOCKED", 0x2, 0}, {"SECBIT_NO_SETUID_FIXUP", 0x4, 0}, {"SECBIT_NO_SETUID_FIXUP_LOCKED", 0x8, 0},
+			{"SECBIT_KEEP_CAPS", 0x10, 0}, {"SECBIT_KEEP_CAPS_LOCKED", 0x20, 0}, {"SECBIT_NO_CAP_AMBIENT_RAISE", 0x40, 0}, {"SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED", 0x80, 0},
+		},
+	}},
+	{unknown: "PR_CAP_AMBIENT_???", items: [4][]item{
+		archIndexAMD64: {
+			{"PR_CAP_AMBIENT_IS_SET", 0x1, 0}, {"PR_CAP_AMBIENT_RAISE", 0x2, 0}, {"PR_CAP_AMBIENT_LOWER", 0x3, 0}, {"PR_CAP_AMBIENT_CLEAR_ALL", 0x4, 0},
+		},
+	}},
 	{unknown: "SOL_??", items: [4][]item{
 		archIndexAMD64: {
 			{"SOL_IP", 0x0, 0}, {"SOL_SOCKET", 0x1, 0}, {"SOL_TCP", 0x6, 0}, {"SOL_UDP", 0x11, 0},
@@ -844,8 +860,8 @@ var sets = [...]nameSet{
 	}},
 	{unknown: "CLONE_???", items: [4][]item{
 		archIndexAMD64: {
-			{"CLONE_VM", 0x100, 0}, {"CLONE_FS", 0x200, 0}, {"CLONE_FILES", 0x400, 0}, {"CLONE_SIGHAND", 0x800, 0},
-			{"CLONE_NEWTIME", 0x80, 0}, {"CLONE_THREAD", 0x10000, 0}, {"CLONE_NEWNS", 0x20000, 0}, {"CLONE_SYSVSEM", 0x40000, 0},
+			{"CLONE_NEWTIME", 0x80, 0}, {"CLONE_VM", 0x100, 0}, {"CLONE_FS", 0x200, 0}, {"CLONE_FILES", 0x400, 0},
+			{"CLONE_SIGHAND", 0x800, 0}, {"CLONE_THREAD", 0x10000, 0}, {"CLONE_NEWNS", 0x20000, 0}, {"CLONE_SYSVSEM", 0x40000, 0},
 			{"CLONE_NEWCGROUP", 0x2000000, 0}, {"CLONE_NEWUTS", 0x4000000, 0}, {"CLONE_NEWIPC", 0x8000000, 0}, {"CLONE_NEWUSER", 0x10000000, 0},
 			{"CLONE_NEWPID", 0x20000000, 0}, {"CLONE_NEWNET", 0x40000000, 0},
 		},
@@ -911,9 +927,8 @@ var sets = [...]nameSet{
 	}},
 	{unknown: "PER_???", items: [4][]item{
 		archIndexAMD64: {
-			{"PER_LINUX", 0x0, 0}, {"PER_LINUX32", 0x8, 0}, {"PER_BSD", 0x6, 0}, {"PER_XENIX", 0x7, 0},
-			{"PER_RISCOS", 0xc, 0}, {"PER_SOLARIS", 0xd, 0}, {"PER_UW7", 0xe, 0}, {"PER_OSF4", 0xf, 0},
-			{"PER_HPUX", 0x10, 0},
+			{"PER_LINUX", 0x0, 0}, {"PER_LINUX32", 0x8, 0}, {"PER_BSD", 0x6, 0}, {"PER_RISCOS", 0xc, 0},
+			{"PER_SOLARIS", 0xd, 0}, {"PER_OSF4", 0xf, 0}, {"PER_HPUX", 0x10, 0},
 		},
 	}},
 	{unknown: "SECCOMP_MODE_???", items: [4][]item{
@@ -1343,6 +1358,18 @@ var sets = [...]nameSet{
 			{"SYS_SEND", 0x9, 0}, {"SYS_RECV", 0xa, 0}, {"SYS_SENDTO", 0xb, 0}, {"SYS_RECVFROM", 0xc, 0},
 			{"SYS_SHUTDOWN", 0xd, 0}, {"SYS_SETSOCKOPT", 0xe, 0}, {"SYS_GETSOCKOPT", 0xf, 0}, {"SYS_SENDMSG", 0x10, 0},
 			{"SYS_RECVMSG", 0x11, 0}, {"SYS_ACCEPT4", 0x12, 0}, {"SYS_RECVMMSG", 0x13, 0}, {"SYS_SENDMMSG", 0x14, 0},
+		},
+	}},
+	{unknown: "FUTEX_OP_???", items: [4][]item{
+		archIndexAMD64: {
+			{"FUTEX_OP_SET", 0x0, 0}, {"FUTEX_OP_ADD", 0x1, 0}, {"FUTEX_OP_OR", 0x2, 0}, {"FUTEX_OP_ANDN", 0x3, 0},
+			{"FUTEX_OP_XOR", 0x4, 0},
+		},
+	}},
+	{unknown: "FUTEX_OP_CMP_???", items: [4][]item{
+		archIndexAMD64: {
+			{"FUTEX_OP_CMP_EQ", 0x0, 0}, {"FUTEX_OP_CMP_NE", 0x1, 0}, {"FUTEX_OP_CMP_LT", 0x2, 0}, {"FUTEX_OP_CMP_LE", 0x3, 0},
+			{"FUTEX_OP_CMP_GT", 0x4, 0}, {"FUTEX_OP_CMP_GE", 0x5, 0},
 		},
 	}},
 }

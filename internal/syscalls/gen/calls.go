@@ -44,7 +44,7 @@ var kindNames = map[string]string{
 	"pairhex": "KindPairHex", "skip": "KindSkip", "sig": "KindSignal", "pgoff": "KindPageOff",
 	"ioctl": "KindIoctl", "quotacmd": "KindQuotaCmd", "sockproto": "KindSockProto",
 	"sockopt": "KindSockOpt", "ipckey": "KindIPCKey", "ipcflags": "KindIPCFlags", "shmflags": "KindShmFlags", "ipccmd": "KindIPCCmd",
-	"ioprio": "KindIOPrio", "swapflags": "KindSwapFlags", "sigmask": "KindSigMask", "syslogtype": "KindSyslogType",
+	"ioprio": "KindIOPrio", "wakeop": "KindWakeOp", "swapflags": "KindSwapFlags", "sigmask": "KindSigMask", "syslogtype": "KindSyslogType",
 }
 
 var retNames = map[string]string{
