@@ -1,0 +1,116 @@
+package symbol
+
+import (
+	"fmt"
+	"os"
+	"sort"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// toolchains gives the Go installations to build victims with: the running one
+// and those of HANGTRACE_GOROOTS (paths, separated by colons).
+func toolchains() []string {
+	roots := []string{""}
+	if list := os.Getenv("HANGTRACE_GOROOTS"); list != "" {
+		roots = append(roots, strings.Split(list, ":")...)
+	}
+	return roots
+}
+
+// variant is one way to build.
+type variant struct {
+	name  string
+	env   []string
+	flags []string
+}
+
+func variants() []variant {
+	off, on := []string{"CGO_ENABLED=0"}, []string{"CGO_ENABLED=1"}
+	return []variant{
+		{"static", off, nil},
+		{"stripped", off, []string{"-ldflags=-s -w"}},
+		{"pie", off, []string{"-buildmode=pie", "-ldflags=-s -w"}},
+		{"external-pie", on, []string{"-buildmode=pie", "-ldflags=-s -w -linkmode=external"}},
+		{"external", on, []string{"-ldflags=-s -w -linkmode=external"}},
+		{"static-cgo", on, []string{"-ldflags=-s -w -linkmode=external -extldflags=-static"}},
+		{"noopt", off, []string{"-gcflags=all=-N -l"}},
+	}
+}
+
+// TestDump compares the chain of every thread of a program with the program's
+// own dump, frame by frame.
+func TestDump(t *testing.T) {
+	for _, root := range toolchains() {
+		for _, v := range variants() {
+			t.Run(fmt.Sprintf("%s/%s", strings.Trim(root, "/"), v.name), func(t *testing.T) {
+				checkAll(t, start(t, build(t, root, "goprog", v.env, v.flags...)))
+			})
+		}
+	}
+}
+
+// checkAll compares all threads and all parked goroutines.
+func checkAll(t *testing.T, v *victim) {
+	table, bias := v.table(t)
+	p := table.Process(v.memory(t), bias)
+	names := make([]string, 0, len(v.threads))
+	for name := range v.threads {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		s := p.Thread(v.threads[name], v.regs(t, v.threads[name]))
+		if s.Goroutine == nil {
+			t.Errorf("%s: no goroutine\n%s", name, s.format())
+			continue
+		}
+		if err := sameAsDump(s, v.dump[s.Goroutine.ID]); err != nil {
+			t.Errorf("%s: goroutine %d: %v\n%s", name, s.Goroutine.ID, err, s.format())
+		}
+		checkGoroutine(t, v, name, s.Goroutine)
+	}
+	t.Logf("%s: %d threads, %d functions", table.Version(), len(names), table.Functions())
+	checkParked(t, v, p)
+}
+
+func checkGoroutine(t *testing.T, v *victim, name string, g *Goroutine) {
+	d := v.dump[g.ID]
+	if g.CreatedBy != d.CreatedBy && d.CreatedBy != "" {
+		t.Errorf("%s: created by %q, want %q", name, g.CreatedBy, d.CreatedBy)
+	}
+	if g.TID != v.threads[name] {
+		t.Errorf("%s: on thread %d, want %d", name, g.TID, v.threads[name])
+	}
+	if !strings.Contains(d.Header, "["+g.Status) {
+		t.Errorf("%s: status %q, want that of %q", name, g.Status, d.Header)
+	}
+	var now unix.Timespec
+	unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
+	if ns := uint64(now.Nano()); v.threads["plain"] != 0 && (g.WaitSinceNS == 0 || g.WaitSinceNS > ns || ns-g.WaitSinceNS > 120e9) {
+		t.Errorf("%s: waits since %d, now is %d", name, g.WaitSinceNS, ns)
+	}
+}
+
+func checkParked(t *testing.T, v *victim, p *GoProcess) {
+	all, err := p.Goroutines(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[uint64]bool{}
+	for _, g := range all {
+		seen[g.ID] = true
+		if d, ok := v.dump[g.ID]; ok && g.Status != "running" && g.ID != 1 {
+			if err := sameAsDump(p.Parked(g), d); err != nil {
+				t.Errorf("goroutine %d (%s): %v\n%s", g.ID, d.Header, err, p.Parked(g).format())
+			}
+		}
+	}
+	for id, d := range v.dump {
+		if !seen[id] {
+			t.Errorf("goroutine %d (%s) was not found", id, d.Header)
+		}
+	}
+}
