@@ -22,9 +22,12 @@ mkdir -p "$RUN"
 exec 8>"$RUN.lock"
 flock -w 900 8 || die "another run holds $RUN.lock"
 
+tests=''
 # shellcheck disable=SC2317,SC2329 # called by the trap
 leave() {
   trap '' INT TERM HUP
+  # The whole group: go, the test and the scripts that it runs.
+  [[ -z $tests ]] || kill -TERM -- "-$tests" 2>/dev/null || true
   ./vm.sh down
   ./cephlab.sh down
 }
@@ -32,5 +35,11 @@ trap leave EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# The children must not inherit the lock: it has to end with this process.
-go test -count=1 -v -timeout 20m -run TestCeph "$@" . 8>&-
+# In the background, so that a signal does not have to wait. The children must
+# not inherit the lock: it has to end with this process.
+setsid go test -count=1 -v -timeout 20m -run TestCeph "$@" . </dev/null 8>&- &
+tests=$!
+status=0
+wait "$tests" || status=$?
+tests=''
+exit "$status"
