@@ -50,6 +50,8 @@ type Snapshot struct {
 	Processes []Process    `json:"processes,omitempty"`
 	Links     []Link       `json:"links,omitempty"`
 	Strings   []UserString `json:"strings,omitempty"`
+	// Maps are the mappings of processes with a page fault in question.
+	Maps []ProcMaps `json:"maps,omitempty"`
 	// Symbols gives kernel addresses as "name+0x1a [module]"; "" = unknown.
 	Symbols  map[uint64]string `json:"symbols,omitempty"`
 	Mounts   []MountTable      `json:"mounts,omitempty"`
@@ -168,6 +170,12 @@ type UserString struct {
 	Value     string `json:"value"`
 	Truncated bool   `json:"truncated,omitempty"`
 	Err       string `json:"err,omitempty"`
+}
+
+// ProcMaps is the text of /proc/PID/maps.
+type ProcMaps struct {
+	PID  int    `json:"pid"`
+	Text string `json:"text"`
 }
 
 // MountTable is the mountinfo of one mount namespace.

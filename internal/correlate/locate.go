@@ -1,0 +1,215 @@
+package correlate
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/hangtrace/hangtrace/internal/events"
+	"github.com/hangtrace/hangtrace/internal/kube"
+	"github.com/hangtrace/hangtrace/internal/mounts"
+)
+
+// The values of Mount.From.
+const (
+	fromMountinfo  = "mountinfo"
+	fromDevice     = "device"
+	fromRemembered = "remembered"
+	fromStack      = "stack"
+)
+
+// locate finds the mount of a place. An anchor holds for certain; a path alone
+// is looked up in the mount table of the thread's namespace, with its symbolic
+// links followed where that was possible; and what the stack shows outranks
+// both, since after umount -l today's table names the file system below.
+func (w *world) locate(t *events.Task, pl *place) {
+	v := w.view(t)
+	fits := func(m mounts.Mount) bool { return compatible(m.Kind, v.fs) }
+	if m, from, attached, ok := w.byPath(t, pl, fits); ok && (pl.anchor == nil || m.Device == pl.anchor.device || pl.anchor.device == "" && !pl.anchor.detached || w.deeper(pl, m)) {
+		pl.set(m, from, attached)
+	} else if pl.anchor != nil {
+		w.byAnchor(pl)
+	}
+	if pl.kind != "" && compatible(pl.kind, v.fs) || v.fs == "" {
+		return
+	}
+	w.byStack(t, pl, v)
+}
+
+// deeper tells whether a mount lies below the directory that a relative path
+// started from: then the path crossed onto it, and the anchor is only the way
+// there.
+func (w *world) deeper(pl *place, m mounts.Mount) bool {
+	if pl.anchor == nil || pl.anchor.detached {
+		return false
+	}
+	a, _, ok := w.history.ByID(pl.anchor.ns, pl.anchor.mountID)
+	return ok && len(m.Point) > len(a.Point)
+}
+
+func (pl *place) set(m mounts.Mount, from string, attached bool) {
+	pl.kind = m.Kind
+	pl.mount = &Mount{
+		ID: Number(m.ID), Device: Text(m.Device), Point: Text(m.Point), FSType: Text(m.FSType), Source: Text(m.Source),
+		Kind: Text(m.Kind), Namespace: Number(m.Namespace), Attached: &attached, From: from, Image: m.Image,
+	}
+}
+
+// compatible tells whether a thread in file-system code fs can be on a mount of
+// this kind. FUSE code serves ceph-fuse too; no file-system code on the stack
+// fits everything.
+func compatible(k, fs mounts.Kind) bool {
+	switch fs {
+	case "":
+		return true
+	case mounts.KindFuse:
+		return k == mounts.KindFuse || k == mounts.KindCephFuse
+	case mounts.KindRBD:
+		return k == mounts.KindRBD
+	}
+	return k == fs
+}
+
+func (w *world) byPath(t *events.Task, pl *place, fits func(mounts.Mount) bool) (m mounts.Mount, from string, attached, ok bool) {
+	p := string(pl.path.Value)
+	if p == "" {
+		return m, "", false, false
+	}
+	if r := w.resolved[fmt.Sprintf("%d:%s", t.PID, p)]; r != "" {
+		p = r
+	}
+	prefer := func(m mounts.Mount) bool { return m.Kind != mounts.KindBlock && m.Kind != mounts.KindOther && fits(m) }
+	m, attached, ok = w.history.Lookup(t.MountNS, p, prefer)
+	if !ok {
+		return m, "", false, false
+	}
+	if attached {
+		return m, fromMountinfo, true, true
+	}
+	return m, fromRemembered, false, true
+}
+
+// byAnchor finds the mount an open file or working directory holds.
+func (w *world) byAnchor(pl *place) {
+	a := pl.anchor
+	if m, attached, ok := w.history.ByID(a.ns, a.mountID); ok && (a.device == "" || m.Device == a.device) {
+		from := fromMountinfo
+		if !attached {
+			from = fromRemembered
+		}
+		pl.set(m, from, attached && !a.detached)
+		return
+	}
+	found, attached := w.history.LookupDevice(a.ns, a.device)
+	if len(found) > 0 && (attached || a.detached) {
+		m := found[0]
+		from := fromDevice
+		if !attached {
+			from = fromRemembered
+		}
+		if a.detached {
+			// Another mount of the same superblock names the file system, but
+			// the one held is gone.
+			m.ID, attached = a.mountID, false
+		}
+		pl.set(m, from, attached)
+		return
+	}
+	pl.kind = mounts.KindOf(a.fstype, "", a.device, mounts.NewBlocks(w.snap.Blocks))
+	attachedNow := !a.detached
+	pl.mount = &Mount{ID: Number(a.mountID), Device: Text(a.device), FSType: Text(a.fstype), Kind: Text(pl.kind), Namespace: Number(a.ns), Attached: &attachedNow, From: fromDevice}
+	if a.detached {
+		pl.mount.Namespace = 0
+	}
+}
+
+// byStack says what the stack alone proves: the file system's kind, and, where
+// the path leads elsewhere today, that the mount is gone from there.
+func (w *world) byStack(t *events.Task, pl *place, v stackView) {
+	kind := w.refine(t, pl, v.fs)
+	m := &Mount{Kind: Text(kind), From: fromStack}
+	if pl.anchor != nil && pl.anchor.device != "" {
+		m.Device, m.ID = Text(pl.anchor.device), Number(pl.anchor.mountID)
+	}
+	// Another file system answers for this path now: the mount that the
+	// thread waits on is no longer there. With links that could not be
+	// followed that is not known.
+	if pl.mount != nil && pl.path.Source == pathArgument && w.complete(t, pl) {
+		gone := false
+		m.Attached = &gone
+	}
+	if pl.anchor != nil && pl.anchor.detached {
+		gone := false
+		m.Attached = &gone
+	}
+	if d := w.lonelyFuse(v.fs); m.Device == "" && d != "" && m.Attached != nil {
+		m.Device = Text(d)
+	}
+	pl.kind, pl.mount = kind, m
+}
+
+// complete tells whether a path's links were followed to their end.
+func (w *world) complete(t *events.Task, pl *place) bool {
+	_, ok := w.resolved[fmt.Sprintf("%d:%s", t.PID, pl.path.Value)]
+	return ok
+}
+
+// refine tells ceph-fuse from other FUSE file systems where only the stack is
+// left: by the volume plugin in the path, else by what the namespace has
+// mounted, if that is all of one kind.
+func (w *world) refine(t *events.Task, pl *place, fs mounts.Kind) mounts.Kind {
+	if fs != mounts.KindFuse {
+		return fs
+	}
+	if ref, ok := w.volumeRef(string(pl.path.Value)); ok && cephPlugin(ref, w.volumeData(ref)) {
+		return mounts.KindCephFuse
+	}
+	table := w.history.Current(t.MountNS)
+	if table == nil {
+		return fs
+	}
+	var kinds []mounts.Kind
+	for _, m := range table.Mounts {
+		if compatible(m.Kind, fs) && !slices.Contains(kinds, m.Kind) {
+			kinds = append(kinds, m.Kind)
+		}
+	}
+	if len(kinds) == 1 {
+		return kinds[0]
+	}
+	return fs
+}
+
+// lonelyFuse is the one FUSE connection that has requests waiting and is no
+// mount's; "" when there is none or more than one.
+func (w *world) lonelyFuse(fs mounts.Kind) string {
+	if fs != mounts.KindFuse {
+		return ""
+	}
+	found := ""
+	for _, c := range w.snap.Fuse {
+		if c.Waiting <= 0 {
+			continue
+		}
+		if _, attached := w.history.LookupDevice(0, c.Device); attached {
+			continue
+		}
+		if found != "" {
+			return ""
+		}
+		found = c.Device
+	}
+	return found
+}
+
+// volumeRef tells which volume a path lies in, under any kubelet root.
+func (w *world) volumeRef(p string) (kube.VolumeRef, bool) {
+	if p == "" || w.snap.Kube == nil {
+		return kube.VolumeRef{}, false
+	}
+	for _, root := range w.snap.Kube.RootDirs {
+		if ref, ok := kube.ParsePath(root, p); ok {
+			return ref, true
+		}
+	}
+	return kube.VolumeRef{}, false
+}

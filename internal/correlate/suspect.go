@@ -1,0 +1,181 @@
+package correlate
+
+import (
+	"slices"
+
+	"github.com/hangtrace/hangtrace/internal/events"
+	"github.com/hangtrace/hangtrace/internal/facts"
+	"github.com/hangtrace/hangtrace/internal/syscalls"
+)
+
+// Suspect is a thread that may hang, with what must still be read to tell. It
+// lets the capture read no more than a hang needs.
+type Suspect struct {
+	PID, TID int
+	MountNS  uint32
+	// Strings are addresses of path arguments in the process's memory.
+	Strings []uint64
+	// FDs are descriptors the call acts on or starts from.
+	FDs []int
+	// Cwd tells that a path is relative to the working directory.
+	Cwd bool
+	// Fault tells that the thread is in a page fault: its mappings name the
+	// file.
+	Fault bool
+	// StartBootNS identifies the thread together with TID.
+	StartBootNS uint64
+}
+
+// StackAddresses lists the kernel addresses to be named before Suspects can
+// judge: those on the stacks of threads that slept through both passes.
+func StackAddresses(snap *facts.Snapshot) ([]uint64, error) {
+	w, err := newWorld(snap, Options{})
+	if err != nil {
+		return nil, err
+	}
+	seen := make(map[uint64]bool)
+	var addrs []uint64
+	for i := range w.last {
+		t := &w.last[i]
+		if !w.still(t) || w.waitsByNature(t) && t.BlockerTID == 0 && !uninterruptible(t) {
+			continue
+		}
+		for _, a := range t.Stack {
+			if _, named := snap.Symbols[a]; !named && !seen[a] {
+				seen[a] = true
+				addrs = append(addrs, a)
+			}
+		}
+	}
+	return addrs, nil
+}
+
+func uninterruptible(t *events.Task) bool {
+	return t.State&events.StateUninterruptible != 0
+}
+
+// waitsByNature tells whether a thread sits in a call that is long by nature,
+// judged by the call's number alone.
+func (w *world) waitsByNature(t *events.Task) bool {
+	c, ok := w.call(t)
+	return ok && c.ClassFor(t.Args) == syscalls.ClassWait
+}
+
+// Suspects lists the threads of a snapshot that may hang.
+func Suspects(snap *facts.Snapshot) ([]Suspect, error) {
+	w, err := newWorld(snap, Options{})
+	if err != nil {
+		return nil, err
+	}
+	var list []Suspect
+	for i := range w.last {
+		t := &w.last[i]
+		if !w.still(t) || !w.suspicious(t) {
+			continue
+		}
+		list = append(list, w.suspect(t))
+	}
+	return list, nil
+}
+
+// suspicious tells whether a thread that slept through may be in a file-system
+// wait. It says yes too often rather than too seldom: the facts decide later.
+func (w *world) suspicious(t *events.Task) bool {
+	v := w.view(t)
+	if v.kind == waitFS || v.kind == waitPage && !w.waitsByNature(t) {
+		return v.kind == waitFS || uninterruptible(t)
+	}
+	if t.BlockerTID != 0 && w.byTID[t.BlockerTID] != nil {
+		return true
+	}
+	if v.kind == waitIdle {
+		return false
+	}
+	if t.KernelThread() || t.IOWorker() {
+		return uninterruptible(t) && v.kind != waitUnknown
+	}
+	c, ok := w.call(t)
+	if !ok {
+		return uninterruptible(t) || v.fault // a fault, or a stack we cannot read
+	}
+	switch c.ClassFor(t.Args) {
+	case syscalls.ClassPath, syscalls.ClassFD, syscalls.ClassSync, syscalls.ClassExit:
+		return true
+	case syscalls.ClassWait, syscalls.ClassLock:
+		return false
+	}
+	return uninterruptible(t)
+}
+
+func (w *world) suspect(t *events.Task) Suspect {
+	s := Suspect{PID: t.PID, TID: t.TID, MountNS: t.MountNS, StartBootNS: t.StartBootNS}
+	c, ok := w.call(t)
+	if !ok {
+		s.Fault = !t.KernelThread()
+		return s
+	}
+	v := w.view(t)
+	s.Fault = v.fault
+	for _, p := range c.PathArgs(t.Args) {
+		if addr := t.Args[p.Arg]; addr != 0 {
+			s.Strings = append(s.Strings, addr)
+		}
+		if p.Dir < 0 || int32(t.Args[p.Dir]) == syscalls.ATFDCWD {
+			s.Cwd = true
+		} else {
+			s.FDs = append(s.FDs, int(int32(t.Args[p.Dir])))
+		}
+	}
+	for _, i := range c.FDArgs(t.Args) {
+		if fd := int(int32(t.Args[i])); fd >= 0 && !slices.Contains(s.FDs, fd) {
+			s.FDs = append(s.FDs, fd)
+		}
+	}
+	return s
+}
+
+// VolumeDataPaths lists the vol_data.json files that would tell more about the
+// volumes that threads hang on. They lie outside the mounts.
+func VolumeDataPaths(snap *facts.Snapshot, opts Options) ([]string, error) {
+	w, err := newWorld(snap, Options{Threshold: opts.Threshold, Kinds: opts.Kinds, Memory: opts.Memory})
+	if err != nil {
+		return nil, err
+	}
+	var list []string
+	for i := range w.last {
+		t := &w.last[i]
+		if !w.still(t) || !w.suspicious(t) {
+			continue
+		}
+		v := w.view(t)
+		pl, ok := w.bestPlace(t, v, w.reason(t, v))
+		if !ok {
+			continue
+		}
+		for _, p := range w.volumePaths(&pl) {
+			if ref, ok := w.volumeRef(p); ok && ref.VolDataPath != "" && !slices.Contains(list, ref.VolDataPath) {
+				list = append(list, ref.VolDataPath)
+			}
+		}
+	}
+	return list, nil
+}
+
+// volumePaths are the paths under which a place's volume may be known: its own,
+// its mount point, and the points of the same superblock's other mounts.
+func (w *world) volumePaths(pl *place) []string {
+	paths := []string{string(pl.path.Value)}
+	if pl.mount == nil {
+		return paths
+	}
+	paths = append(paths, string(pl.mount.Point))
+	if pl.mount.Device == "" {
+		return paths
+	}
+	for _, ns := range w.history.Namespaces() {
+		for _, m := range w.history.Current(ns).ByDevice(string(pl.mount.Device)) {
+			paths = append(paths, m.Point)
+		}
+	}
+	return paths
+}

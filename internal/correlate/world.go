@@ -1,0 +1,252 @@
+package correlate
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hangtrace/hangtrace/internal/events"
+	"github.com/hangtrace/hangtrace/internal/facts"
+	"github.com/hangtrace/hangtrace/internal/mounts"
+	"github.com/hangtrace/hangtrace/internal/syscalls"
+)
+
+// Options says what counts as a hang.
+type Options struct {
+	// Threshold is how long a thread must be blocked.
+	Threshold time.Duration
+	// Kinds are the file systems in question; threads blocked on others are
+	// counted, not listed.
+	Kinds mounts.KindSet
+	// Memory remembers mounts and sleepers between snapshots. This field is
+	// optional: a single report needs none.
+	Memory *Memory
+}
+
+// Memory is what a live session knows from earlier snapshots.
+type Memory struct {
+	history *mounts.History
+	// still is when a thread was first seen with its present switch count.
+	still map[threadKey]stillness
+}
+
+type threadKey struct {
+	tid   int
+	start uint64
+}
+
+type stillness struct {
+	switches uint64
+	sinceNS  uint64
+}
+
+// NewMemory returns a Memory that knows nothing yet.
+func NewMemory() *Memory {
+	return &Memory{history: mounts.NewHistory(), still: make(map[threadKey]stillness)}
+}
+
+// remember notes the samples of the last pass and forgets threads that are
+// gone.
+func (m *Memory) remember(tasks []events.Task) {
+	now := make(map[threadKey]stillness, len(m.still))
+	for i := range tasks {
+		t := &tasks[i]
+		if !t.Sleeping() {
+			continue
+		}
+		key := threadKey{t.TID, t.StartBootNS}
+		was, ok := m.still[key]
+		if !ok || was.switches != t.Switches() {
+			was = stillness{switches: t.Switches(), sinceNS: t.SampledNS}
+		}
+		now[key] = was
+	}
+	m.still = now
+}
+
+type stringKey struct {
+	pid  int
+	addr uint64
+}
+
+type linkKey struct {
+	pid, tid int
+	name     string
+}
+
+type fdKey struct{ pid, fd int }
+
+// world is a snapshot made ready for questions.
+type world struct {
+	snap *facts.Snapshot
+	opts Options
+	arch syscalls.Arch
+
+	first, last []events.Task
+	byTID       map[int]*events.Task // of last
+	before      map[int]*events.Task // of first
+	files       map[fdKey]*events.File
+	links       map[linkKey]*facts.Link
+	strings     map[stringKey]*facts.UserString
+	procs       map[int]*facts.Process
+	resolved    map[string]string // "pid:path" -> resolved
+	inFlight    map[int]*events.Call
+	history     *mounts.History
+	stacks      *stackReader
+	views       map[int]stackView
+	names       map[int][]string
+}
+
+func newWorld(snap *facts.Snapshot, opts Options) (*world, error) {
+	w := &world{
+		snap: snap, opts: opts, arch: syscalls.Arch(snap.Node.Arch),
+		byTID: make(map[int]*events.Task), before: make(map[int]*events.Task),
+		files: make(map[fdKey]*events.File), links: make(map[linkKey]*facts.Link),
+		strings: make(map[stringKey]*facts.UserString), procs: make(map[int]*facts.Process),
+		resolved: make(map[string]string), inFlight: make(map[int]*events.Call),
+		stacks: newStackReader(), views: make(map[int]stackView), names: make(map[int][]string),
+	}
+	if len(snap.Passes) == 0 {
+		return nil, fmt.Errorf("snapshot: no pass over the threads")
+	}
+	var err error
+	if w.last, err = events.DecodeTasks(snap.Passes[len(snap.Passes)-1]); err != nil {
+		return nil, err
+	}
+	if len(snap.Passes) > 1 {
+		if w.first, err = events.DecodeTasks(snap.Passes[0]); err != nil {
+			return nil, err
+		}
+	}
+	for i := range w.last {
+		w.byTID[w.last[i].TID] = &w.last[i]
+	}
+	for i := range w.first {
+		w.before[w.first[i].TID] = &w.first[i]
+	}
+	if err := w.indexCapture(); err != nil {
+		return nil, err
+	}
+	w.indexFacts()
+	return w, w.indexMounts()
+}
+
+func (w *world) indexCapture() error {
+	for _, pass := range w.snap.Files {
+		files, err := events.DecodeFiles(pass)
+		if err != nil {
+			return err
+		}
+		for i := range files {
+			w.files[fdKey{files[i].PID, files[i].FD}] = &files[i]
+		}
+	}
+	for _, pass := range w.snap.InFlight {
+		calls, err := events.DecodeSlots(pass, w.snap.Clock)
+		if err != nil {
+			return err
+		}
+		for i := range calls {
+			w.inFlight[calls[i].TID] = &calls[i]
+		}
+	}
+	return nil
+}
+
+func (w *world) indexFacts() {
+	for i := range w.snap.Links {
+		l := &w.snap.Links[i]
+		w.links[linkKey{l.PID, l.TID, l.Name}] = l
+	}
+	for i := range w.snap.Strings {
+		s := &w.snap.Strings[i]
+		w.strings[stringKey{s.PID, s.Addr}] = s
+	}
+	for i := range w.snap.Processes {
+		p := &w.snap.Processes[i]
+		w.procs[p.PID] = p
+	}
+	for _, r := range w.snap.Resolved {
+		if r.Resolved != "" {
+			w.resolved[fmt.Sprintf("%d:%s", r.PID, r.Path)] = r.Resolved
+		}
+	}
+}
+
+// indexMounts makes the mount tables answer. A malformed table is no reason to
+// lose the hang: what parsed is used.
+func (w *world) indexMounts() error {
+	blocks := mounts.NewBlocks(w.snap.Blocks)
+	if w.opts.Memory == nil {
+		h, _ := mounts.HistoryOf(w.snap.Mounts, blocks)
+		w.history = h
+		if w.history == nil {
+			w.history = mounts.NewHistory()
+		}
+		return nil
+	}
+	w.history = w.opts.Memory.history
+	for _, mt := range w.snap.Mounts {
+		t, err := mounts.Parse([]byte(mt.Text), mt.Namespace, blocks)
+		if err != nil {
+			continue
+		}
+		w.history.Remember(t, mt.AsOf)
+	}
+	return nil
+}
+
+// frames gives a thread's symbolised kernel stack; nil when unreadable.
+func (w *world) frames(t *events.Task) []string {
+	if names, ok := w.names[t.TID]; ok {
+		return names
+	}
+	names := t.StackNames
+	if len(names) == 0 {
+		for _, addr := range t.Stack {
+			name := w.snap.Symbols[addr]
+			if name == "" {
+				name = fmt.Sprintf("%#x", addr)
+			}
+			names = append(names, name)
+		}
+	}
+	w.names[t.TID] = names
+	return names
+}
+
+func (w *world) view(t *events.Task) stackView {
+	v, ok := w.views[t.TID]
+	if !ok {
+		v = w.stacks.view(w.frames(t), t.Wchan)
+		w.views[t.TID] = v
+	}
+	return v
+}
+
+// still tells whether a thread slept through from the first pass to the last.
+func (w *world) still(t *events.Task) bool {
+	if !t.Sleeping() {
+		return false
+	}
+	if w.first == nil {
+		return true
+	}
+	b := w.before[t.TID]
+	return b != nil && b.Same(t) && b.Switches() == t.Switches()
+}
+
+// call gives the call a thread is in, or was in last; ok is false outside any.
+func (w *world) call(t *events.Task) (syscalls.Call, bool) {
+	if !t.HasRegs || t.SyscallNR < 0 || t.KernelThread() || t.IOWorker() {
+		return syscalls.Call{}, false
+	}
+	arch := w.arch
+	if t.Compat {
+		arch = arch.Compat()
+	}
+	c, ok := syscalls.Lookup(arch, t.SyscallNR)
+	if !ok {
+		return syscalls.Call{NR: t.SyscallNR, Name: syscalls.Name(arch, t.SyscallNR)}, true
+	}
+	return c, true
+}
