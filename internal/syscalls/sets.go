@@ -44,8 +44,8 @@ func FlagNames(arch Arch, set Set, v uint64) string {
 	for _, it := range s.on(arch) {
 		switch {
 		case it.mask != 0:
-			if seen&it.mask == 0 && v&it.mask == it.val {
-				add(it.name)
+			if seen&it.mask == 0 {
+				add(s.field(arch, it.mask, v))
 				seen |= it.mask
 				rest &^= it.mask
 			}
@@ -66,6 +66,16 @@ func FlagNames(arch Arch, set Set, v uint64) string {
 		return "0"
 	}
 	return b.String()
+}
+
+// field shows the bits of v below mask, of which one value holds.
+func (s *nameSet) field(arch Arch, mask, v uint64) string {
+	for _, it := range s.on(arch) {
+		if it.mask == mask && it.val == v&mask {
+			return it.name
+		}
+	}
+	return hex(v&mask) + " /* " + s.unknown + " */"
 }
 
 // ValueName shows v as a value of a set: SEEK_SET, or 0x2a /* SEEK_??? */.

@@ -100,6 +100,8 @@ const (
 	ClassLock
 	// ClassExit ends the thread; blocked here, it waits to release something.
 	ClassExit
+
+	classSame Class = 0xff // in a variant
 )
 
 // String gives the class as one word.
@@ -137,7 +139,7 @@ type variant struct {
 	values []uint64
 	bits   bool // all bits of one of the values, instead of equality
 	ret    Ret
-	class  Class // ClassOther: as the call
+	class  Class // classSame: as the call
 	args   []Arg
 }
 
@@ -232,11 +234,8 @@ func (c Call) ArgsFor(args [6]uint64) []Arg {
 // ClassFor gives the class with these values: F_SETLKW is a lock wait, another
 // fcntl is not.
 func (c Call) ClassFor(args [6]uint64) Class {
-	if v := c.variantFor(args); v != nil && v.class != ClassOther {
+	if v := c.variantFor(args); v != nil && v.class != classSame {
 		return v.class
-	}
-	if v := c.variantFor(args); v != nil && c.Name == "mmap" || v != nil && c.Name == "mmap2" {
-		return v.class // anonymous: ClassOther is meant
 	}
 	return c.Class
 }

@@ -245,8 +245,8 @@ var sets = [...]nameSet{
 			{"FAN_CLOSE_NOWRITE", 0x10, 0}, {"FAN_OPEN", 0x20, 0}, {"FAN_MOVED_FROM", 0x40, 0}, {"FAN_MOVED_TO", 0x80, 0},
 			{"FAN_CREATE", 0x100, 0}, {"FAN_DELETE", 0x200, 0}, {"FAN_DELETE_SELF", 0x400, 0}, {"FAN_MOVE_SELF", 0x800, 0},
 			{"FAN_OPEN_EXEC", 0x1000, 0}, {"FAN_Q_OVERFLOW", 0x4000, 0}, {"FAN_FS_ERROR", 0x8000, 0}, {"FAN_OPEN_PERM", 0x10000, 0},
-			{"FAN_ACCESS_PERM", 0x20000, 0}, {"FAN_OPEN_EXEC_PERM", 0x40000, 0}, {"FAN_DIR_MODIFY", 0x80000, 0}, {"FAN_RENAME", 0x10000000, 0},
-			{"FAN_ONDIR", 0x40000000, 0}, {"FAN_EVENT_ON_CHILD", 0x8000000, 0},
+			{"FAN_ACCESS_PERM", 0x20000, 0}, {"FAN_OPEN_EXEC_PERM", 0x40000, 0}, {"FAN_DIR_MODIFY", 0x80000, 0}, {"FAN_ONDIR", 0x40000000, 0},
+			{"FAN_EVENT_ON_CHILD", 0x8000000, 0}, {"FAN_RENAME", 0x10000000, 0},
 		},
 	}},
 	{unknown: "IN_???", items: [4][]item{
@@ -927,8 +927,7 @@ var sets = [...]nameSet{
 	}},
 	{unknown: "PER_???", items: [4][]item{
 		archIndexAMD64: {
-			{"PER_LINUX", 0x0, 0}, {"PER_LINUX32", 0x8, 0}, {"PER_BSD", 0x6, 0}, {"PER_RISCOS", 0xc, 0},
-			{"PER_SOLARIS", 0xd, 0}, {"PER_OSF4", 0xf, 0}, {"PER_HPUX", 0x10, 0},
+			{"PER_LINUX", 0x0, 0}, {"PER_LINUX32", 0x8, 0}, {"PER_BSD", 0x6, 0}, {"PER_HPUX", 0x10, 0},
 		},
 	}},
 	{unknown: "SECCOMP_MODE_???", items: [4][]item{

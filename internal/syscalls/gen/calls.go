@@ -142,7 +142,7 @@ func copyCall(calls []*call, words []string) (*call, error) {
 func className(w string) (string, error) {
 	names := map[string]string{
 		"path": "ClassPath", "fd": "ClassFD", "sync": "ClassSync", "wait": "ClassWait",
-		"lock": "ClassLock", "exit": "ClassExit", "other": "ClassOther", "-": "",
+		"lock": "ClassLock", "exit": "ClassExit", "other": "ClassOther", "-": "classSame",
 	}
 	c, ok := names[w]
 	if !ok {

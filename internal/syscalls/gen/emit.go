@@ -117,9 +117,7 @@ func emitVariant(b *strings.Builder, v variant) {
 		fmt.Fprintf(b, "%#x, ", x)
 	}
 	fmt.Fprintf(b, "}, bits: %v, ret: %s", v.any, v.ret)
-	if v.class != "" {
-		fmt.Fprintf(b, ", class: %s", v.class)
-	}
+	fmt.Fprintf(b, ", class: %s", v.class)
 	emitArgs(b, v.args)
 	b.WriteString("},\n")
 }

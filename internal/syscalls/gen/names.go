@@ -11,8 +11,14 @@ import (
 // emitNames writes the names of errors and signals, which have the same
 // numbers on all four architectures, and glibc's messages.
 func emitNames(dir string, c constants) (string, error) {
-	errs := byNumber(c.errnos, "EWOULDBLOCK", "EDEADLOCK", "ENOTSUP")
-	sigs := byNumber(c.sigs, "SIGIOT", "SIGCLD", "SIGPOLL", "SIGUNUSED")
+	errs, err := byNumber(c.errnos, "EWOULDBLOCK", "EDEADLOCK", "ENOTSUP", "EFSBADCRC", "EFSCORRUPTED")
+	if err != nil {
+		return "", err
+	}
+	sigs, err := byNumber(c.sigs, "SIGIOT", "SIGCLD", "SIGPOLL", "SIGUNUSED")
+	if err != nil {
+		return "", err
+	}
 	if errs[5] != "EIO" || errs[133] != "EHWPOISON" || sigs[9] != "SIGKILL" {
 		return "", fmt.Errorf("error names: %q %q %q", errs[5], errs[133], sigs[9])
 	}
@@ -42,16 +48,22 @@ func emitNames(dir string, c constants) (string, error) {
 	return b.String(), nil
 }
 
-func byNumber(values map[string]uint64, aliases ...string) (names [134]string) {
+// byNumber turns names round. A number with two names that are no known aliases
+// would make the output depend on the order of a map.
+func byNumber(values map[string]uint64, aliases ...string) (names [134]string, err error) {
 	for _, a := range aliases {
 		delete(values, a)
 	}
 	for name, v := range values {
-		if v < uint64(len(names)) {
-			names[v] = name
+		if v >= uint64(len(names)) {
+			continue
 		}
+		if names[v] != "" {
+			return names, fmt.Errorf("%s and %s are both %d", name, names[v], v)
+		}
+		names[v] = name
 	}
-	return names
+	return names, nil
 }
 
 func readMessages(path string) (map[int]string, error) {
