@@ -45,7 +45,7 @@ func variants() []variant {
 func TestDump(t *testing.T) {
 	for _, root := range toolchains() {
 		for _, v := range variants() {
-			t.Run(fmt.Sprintf("%s/%s", strings.Trim(root, "/"), v.name), func(t *testing.T) {
+			t.Run(fmt.Sprintf("go%s/%s", strings.ReplaceAll(root, "/", "_"), v.name), func(t *testing.T) {
 				checkAll(t, start(t, build(t, root, "goprog", v.env, v.flags...)))
 			})
 		}

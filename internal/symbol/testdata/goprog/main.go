@@ -170,7 +170,6 @@ func openFIFO(s *seat) {
 	if err := syscall.Mkfifo(path, 0600); err != nil {
 		panic(err)
 	}
-	time.AfterFunc(time.Second/2, func() { os.Remove(path) })
 	runtime.LockOSThread()
 	outMu.Lock()
 	fmt.Printf("thread %s %d\n", s.name, syscall.Gettid())
