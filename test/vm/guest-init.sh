@@ -1,7 +1,8 @@
 #!/bin/busybox sh
 # shellcheck shell=dash
-# Process 1 of the guest: mounts what a node has, loads $LOAD, runs /vmtest/cmd
-# on the three virtio ports, tells the host the exit status and powers off.
+# Process 1 of the guest: mounts what a node has, loads $LOAD, runs /vmtest/cmd,
+# tells the host the exit status and powers off. Output and status go through
+# three virtio ports.
 /bin/busybox mkdir -p /proc /sys /dev /tmp /run /root /mnt /share /out /sbin /usr/bin /usr/sbin /etc /var/log /var/lib
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sys /sys
@@ -33,7 +34,7 @@ LOAD='' SHARE='' OUT=''
 for m in $LOAD; do insmod "/lib/modules/$(uname -r)/$m.ko" || echo "vmtest-init: insmod $m failed"; done
 [ -d /sys/fs/fuse/connections ] && mount -t fusectl fusectl /sys/fs/fuse/connections 2>/dev/null
 
-ports() { for n in out err rc in; do [ -c "/dev/virtio-ports/vmtest.$n" ] || return 1; done; }
+ports() { for n in out err rc; do [ -c "/dev/virtio-ports/vmtest.$n" ] || return 1; done; }
 i=0
 while ! ports && [ $i -lt 1000 ]; do
 	for p in /sys/class/virtio-ports/*; do
@@ -56,7 +57,7 @@ cd /root || exit
 uptime_now() { cut -d' ' -f1 /proc/uptime; }
 began=$(uptime_now)
 echo "vmtest-init: command starts at $began"
-setsid sh /vmtest/cmd </dev/virtio-ports/vmtest.in >/dev/virtio-ports/vmtest.out 2>/dev/virtio-ports/vmtest.err
+setsid sh /vmtest/cmd </vmtest/stdin >/dev/virtio-ports/vmtest.out 2>/dev/virtio-ports/vmtest.err
 rc=$?
 ended=$(uptime_now)
 echo "vmtest-init: command ended $rc at $ended"

@@ -88,12 +88,14 @@ for k in $kernels; do
   took=$(($(now) - began))
   passed=$(grep -cE '^ *--- PASS' "$log.log") skipped=$(grep -cE '^ *--- SKIP' "$log.log") bad=$(grep -cE '^ *--- FAIL' "$log.log")
   # A test binary that never ran its tests must not count as passed.
-  if ((rc == 0)) && ! grep -qx PASS "$log.log"; then rc=126; fi
+  if ((rc == 0)) && { ! grep -qx PASS "$log.log" || grep -q 'no tests to run' "$log.log"; }; then rc=126; fi
   verdict=ok
   if ((rc != 0)); then
     verdict="FAILED ($rc)" failed=1
-    echo "--- console of $k:"
-    tail -n 20 "$log.console"
+    if [[ -s $log.console ]]; then
+      echo "--- console of $k:"
+      tail -n 20 "$log.console"
+    fi
   fi
   table+=("$(printf '%-14s %-14s %4d passed %3d skipped %3d failed %7d ms' "$k" "$verdict" "$passed" "$skipped" "$bad" "$took")")
 done

@@ -6,7 +6,7 @@
 apt_private() {
   local cmd=$1 d=$CACHE/apt-$ARCH
   shift
-  "$cmd" -q -o "Dir::State=$d/state" -o "Dir::State::status=$d/status" \
+  "$cmd" -q -o Acquire::Retries=3 -o "Dir::State=$d/state" -o "Dir::State::status=$d/status" \
     -o "Dir::Cache=$d/cache" -o "Dir::Etc::sourcelist=$d/sources.list" -o Dir::Etc::sourceparts=- \
     -o "APT::Architecture=$ARCH" -o "APT::Architectures::=$ARCH" -o APT::Sandbox::User=root \
     -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false \
