@@ -15,9 +15,14 @@ import (
 
 // Judge turns a snapshot into a report.
 func Judge(snap *facts.Snapshot, opts Options) (*Report, error) {
+	_, r, err := judge(snap, opts)
+	return r, err
+}
+
+func judge(snap *facts.Snapshot, opts Options) (*world, *Report, error) {
 	w, err := newWorld(snap, opts)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if opts.Memory != nil {
 		opts.Memory.remember(w.last)
@@ -45,7 +50,7 @@ func Judge(snap *facts.Snapshot, opts Options) (*Report, error) {
 	sort.SliceStable(r.Hangs, func(i, j int) bool { return before(r.Hangs[i], r.Hangs[j]) })
 	w.describe(r)
 	r.Summary = summarise(r, elsewhere)
-	return r, nil
+	return w, r, nil
 }
 
 // before orders roots before victims and older hangs before younger ones.

@@ -58,14 +58,14 @@ func (w *world) places(t *events.Task, c syscalls.Call) []place {
 }
 
 // text reads the string a path argument points to: the tracer's copy made at
-// entry, or what was read later.
+// entry, else what was read later.
 func (w *world) text(t *events.Task, addr uint64) (s string, truncated, ok bool) {
-	if u := w.strings[stringKey{t.PID, addr}]; u != nil && u.Err == "" {
-		return u.Value, u.Truncated, true
-	}
 	c := w.callInFlight(t)
 	if c != nil && c.PathKnown && addr == firstPathAddress(w, t) {
 		return c.Path, c.PathTruncated, true
+	}
+	if u := w.strings[stringKey{t.PID, addr}]; u != nil && u.Err == "" {
+		return u.Value, u.Truncated, true
 	}
 	return "", false, false
 }

@@ -22,8 +22,9 @@ type Suspect struct {
 	// Fault tells that the thread is in a page fault: its mappings name the
 	// file.
 	Fault bool
-	// StartBootNS identifies the thread together with TID.
-	StartBootNS uint64
+	// StartBootNS identifies the thread together with TID, Switches its stay
+	// in this very wait: what was read of it holds until they change.
+	StartBootNS, Switches uint64
 }
 
 // StackAddresses lists the kernel addresses to be named before Suspects can
@@ -108,7 +109,7 @@ func (w *world) suspicious(t *events.Task) bool {
 }
 
 func (w *world) suspect(t *events.Task) Suspect {
-	s := Suspect{PID: t.PID, TID: t.TID, MountNS: t.MountNS, StartBootNS: t.StartBootNS}
+	s := Suspect{PID: t.PID, TID: t.TID, MountNS: t.MountNS, StartBootNS: t.StartBootNS, Switches: t.Switches()}
 	c, ok := w.call(t)
 	if !ok {
 		s.Fault = !t.KernelThread()
@@ -118,7 +119,9 @@ func (w *world) suspect(t *events.Task) Suspect {
 	s.Fault = v.fault
 	for _, p := range c.PathArgs(t.Args) {
 		if addr := t.Args[p.Arg]; addr != 0 {
-			s.Strings = append(s.Strings, addr)
+			if _, _, known := w.text(t, addr); !known { // else the tracer copied it at entry
+				s.Strings = append(s.Strings, addr)
+			}
 		}
 		if p.Dir < 0 || int32(t.Args[p.Dir]) == syscalls.ATFDCWD {
 			s.Cwd = true

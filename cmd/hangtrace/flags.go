@@ -1,0 +1,154 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/hangtrace/hangtrace/internal/capture"
+	"github.com/hangtrace/hangtrace/internal/correlate"
+	"github.com/hangtrace/hangtrace/internal/expendable"
+	"github.com/hangtrace/hangtrace/internal/mounts"
+	"github.com/hangtrace/hangtrace/internal/proc"
+	"github.com/hangtrace/hangtrace/internal/record"
+	"github.com/hangtrace/hangtrace/internal/report"
+)
+
+func captureFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "pid", Aliases: []string{"p"}, Usage: "`TARGET`: a PID, a process name such as kubelet, cgroup:PATH, pod:UID, or all (kernel threads too); repeatable"},
+		&cli.DurationFlag{Name: "threshold", Aliases: []string{"t"}, Value: time.Second, Usage: "how long a thread must be blocked"},
+		&cli.StringSliceFlag{Name: "fs", Usage: "file systems in question: " + strings.Join(mounts.ValidKinds(), ", ") + " (default: ceph)"},
+		&cli.StringFlag{Name: "kubelet-root", Usage: "the kubelet's root `DIR` (default: what the running kubelet says, else /var/lib/kubelet)"},
+		&cli.StringFlag{Name: "backend", Value: capture.BackendAuto, Usage: "auto, bpf or proc"},
+		&cli.StringFlag{Name: "record", Usage: "write what was captured to `FILE` for hangtrace replay (.gz compresses)"},
+	}
+}
+
+func outputFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: string(report.FormText), Usage: "text, wide, json, yaml or ndjson"},
+		&cli.StringFlag{Name: "out", Usage: "write to `FILE` instead of standard output"},
+		&cli.BoolFlag{Name: "no-color", Usage: "no colours (as the NO_COLOR variable)"},
+	}
+}
+
+// judgeOptions reads --threshold and --fs.
+func judgeOptions(c *cli.Context) (correlate.Options, error) {
+	threshold := c.Duration("threshold")
+	if threshold <= 0 {
+		return correlate.Options{}, usage("--threshold %s: must be more than 0; try: --threshold 1s", threshold)
+	}
+	kinds, err := mounts.ParseKinds(c.StringSlice("fs"))
+	if err != nil {
+		return correlate.Options{}, usage("--fs: %w", err)
+	}
+	return correlate.Options{Threshold: threshold, Kinds: kinds}, nil
+}
+
+// captureOptions reads the flags that say what to look at and how.
+func captureOptions(c *cli.Context) (capture.Options, error) {
+	judge, err := judgeOptions(c)
+	if err != nil {
+		return capture.Options{}, err
+	}
+	switch b := c.String("backend"); b {
+	case capture.BackendAuto, capture.BackendBPF, capture.BackendProc:
+	default:
+		return capture.Options{}, usage("--backend %q is unknown; try: auto, bpf or proc", b)
+	}
+	if root := c.String("kubelet-root"); root != "" && !strings.HasPrefix(root, "/") {
+		return capture.Options{}, usage("--kubelet-root %q is not absolute; try: --kubelet-root /var/lib/kubelet", root)
+	}
+	p := proc.New("/proc")
+	return capture.Options{
+		Proc: p, Sys: "/sys", Runner: expendable.NewRunner(expendable.Options{Proc: p}), Backend: c.String("backend"),
+		KubeletRoot: c.String("kubelet-root"), Judge: judge,
+	}, nil
+}
+
+// output is where data goes, and in which form.
+type output struct {
+	io.Writer
+	form    report.Form
+	options report.Options
+	close   func() error
+}
+
+func openOutput(c *cli.Context) (*output, error) {
+	form, err := report.ParseForm(c.String("output"))
+	if err != nil {
+		return nil, usage("--output: %w", err)
+	}
+	out := &output{Writer: c.App.Writer, form: form, close: func() error { return nil }}
+	out.options.Location = time.Local
+	if name := c.String("out"); name != "" {
+		f, err := createFile(name)
+		if err != nil {
+			return nil, exitError{exitFailure, fmt.Errorf("--out: %w", err)}
+		}
+		out.Writer, out.close = f, f.Close
+		return out, nil
+	}
+	if f, ok := c.App.Writer.(*os.File); ok {
+		if ws, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil {
+			out.options.Color = !c.Bool("no-color") && os.Getenv("NO_COLOR") == ""
+			out.options.Width = max(int(ws.Col), 60)
+		}
+	}
+	return out, nil
+}
+
+// createFile makes a file that only its owner may read: reports name paths and
+// pods. A symbolic link in its place is refused.
+func createFile(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("%w; try: another file name", err)
+	}
+	return f, nil
+}
+
+// openRecording starts the file that --record names; nil without the flag. An
+// existing file is only overwritten if it is a recording.
+func openRecording(c *cli.Context, command string) (*record.Writer, func() error, error) {
+	name := c.String("record")
+	if name == "" {
+		return nil, func() error { return nil }, nil
+	}
+	if old, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0); err == nil {
+		info, statErr := old.Stat()
+		recording := statErr == nil && (info.Size() == 0 || record.IsRecording(old))
+		old.Close()
+		if !recording {
+			return nil, nil, usage("--record %s: the file exists and is no recording; try: another file name", name)
+		}
+	}
+	f, err := createFile(name)
+	if err != nil {
+		return nil, nil, exitError{exitFailure, fmt.Errorf("--record: %w", err)}
+	}
+	w, err := record.NewWriter(f, record.Header{
+		Created: time.Now(), ToolVersion: version(), Command: command,
+		Options: record.Options{
+			ThresholdMS: c.Duration("threshold").Milliseconds(), Filesystems: c.StringSlice("fs"), Targets: c.StringSlice("pid"),
+			KubeletRoot: c.String("kubelet-root"), Backend: c.String("backend"),
+		},
+	}, record.Compressed(name))
+	if err != nil {
+		f.Close()
+		return nil, nil, exitError{exitFailure, fmt.Errorf("--record %s: %w", name, err)}
+	}
+	return w, func() error {
+		if err := w.Close(); err != nil {
+			f.Close()
+			return exitError{exitFailure, fmt.Errorf("--record %s: %w", name, err)}
+		}
+		return f.Close()
+	}, nil
+}

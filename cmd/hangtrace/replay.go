@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/hangtrace/hangtrace/internal/correlate"
+	"github.com/hangtrace/hangtrace/internal/mounts"
+	"github.com/hangtrace/hangtrace/internal/record"
+	"github.com/hangtrace/hangtrace/internal/report"
+)
+
+func replayCommand() *cli.Command {
+	return &cli.Command{
+		Name:         "replay",
+		Usage:        "render a recording again, in any form, on any machine, with no rights",
+		ArgsUsage:    "FILE",
+		OnUsageError: usageError,
+		Flags: append(outputFlags(),
+			&cli.DurationFlag{Name: "threshold", Aliases: []string{"t"}, Usage: "judge with another threshold than was recorded"},
+			&cli.StringSliceFlag{Name: "fs", Usage: "judge with other file systems than were recorded"},
+		),
+		Action: replay,
+	}
+}
+
+func replay(c *cli.Context) error {
+	if c.Args().Len() != 1 {
+		return usage("replay takes one FILE; try: hangtrace replay hang.rec")
+	}
+	name := c.Args().First()
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return exitError{exitFailure, fmt.Errorf("%w; try: a file written by --record", err)}
+	}
+	defer f.Close()
+	rd, err := record.NewReader(f)
+	if err != nil {
+		return exitError{exitFailure, fmt.Errorf("%s: %w; try: a file written by --record", name, err)}
+	}
+	opts, err := replayOptions(c, rd.Header())
+	if err != nil {
+		return err
+	}
+	out, err := openOutput(c)
+	if err != nil {
+		return err
+	}
+	var hangs int
+	if rd.Header().Command == "live" {
+		hangs, err = replayLive(rd, opts, out)
+	} else {
+		hangs, err = replayReport(rd, opts, out)
+	}
+	if errors.Is(err, record.ErrTruncated) || errors.Is(err, record.ErrDamaged) {
+		// What stood before the cut has been shown.
+		return exitError{exitFailure, errors.Join(fmt.Errorf("%s: %w", name, err), out.close())}
+	}
+	if err := errors.Join(err, out.close()); err != nil {
+		return exitError{exitFailure, fmt.Errorf("%s: %w", name, err)}
+	}
+	return hungOrNot(hangs)
+}
+
+func replayOptions(c *cli.Context, h record.Header) (correlate.Options, error) {
+	opts := correlate.Options{Threshold: time.Duration(h.Options.ThresholdMS) * time.Millisecond}
+	if c.IsSet("threshold") {
+		if opts.Threshold = c.Duration("threshold"); opts.Threshold <= 0 {
+			return opts, usage("--threshold %s: must be more than 0; try: --threshold 1s", opts.Threshold)
+		}
+	}
+	kinds := h.Options.Filesystems
+	if c.IsSet("fs") {
+		kinds = c.StringSlice("fs")
+	}
+	var err error
+	if opts.Kinds, err = mounts.ParseKinds(kinds); err != nil {
+		return opts, usage("--fs: %w", err)
+	}
+	return opts, nil
+}
+
+func replayReport(rd *record.Reader, opts correlate.Options, out *output) (hangs int, err error) {
+	for {
+		frame, err := rd.Next()
+		if errors.Is(err, io.EOF) {
+			return hangs, nil
+		}
+		if err != nil {
+			return hangs, err
+		}
+		if frame.Snapshot == nil {
+			continue
+		}
+		r, err := correlate.Judge(frame.Snapshot, opts)
+		if err != nil {
+			return hangs, err
+		}
+		hangs = len(r.Hangs)
+		if err := report.Write(out, out.form, r, out.options); err != nil {
+			return hangs, err
+		}
+	}
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/hangtrace/hangtrace/internal/capture"
+	"github.com/hangtrace/hangtrace/internal/correlate"
+	"github.com/hangtrace/hangtrace/internal/report"
+)
+
+func reportCommand() *cli.Command {
+	flags := append(captureFlags(), outputFlags()...)
+	flags = append(flags, &cli.DurationFlag{Name: "deadline", Value: 5 * time.Second, Usage: "end within this time, whatever hangs"})
+	return &cli.Command{
+		Name:         "report",
+		Usage:        "one-shot: what is hung now, since when, on what, for whom; attaches no probe",
+		Flags:        flags,
+		Action:       oneShot,
+		OnUsageError: usageError,
+	}
+}
+
+func oneShot(c *cli.Context) error {
+	if err := noArguments(c); err != nil {
+		return err
+	}
+	opts, err := captureOptions(c)
+	if err != nil {
+		return err
+	}
+	deadline := c.Duration("deadline")
+	if deadline <= 0 {
+		return usage("--deadline %s: must be more than 0; try: --deadline 5s", deadline)
+	}
+	ctx, cancel := context.WithTimeout(c.Context, deadline)
+	defer cancel()
+	if opts.Targets, err = capture.FindTargets(opts.Proc, c.StringSlice("pid")); err != nil {
+		return targetError(err)
+	}
+	out, err := openOutput(c)
+	if err != nil {
+		return err
+	}
+	rec, closeRecord, err := openRecording(c, "report")
+	if err != nil {
+		return err
+	}
+	s, err := capture.New(opts)
+	if err != nil {
+		return exitError{exitFailure, fmt.Errorf("%w; try: --backend proc", err)}
+	}
+	defer s.Close()
+	snap, err := s.Snapshot(ctx)
+	if err != nil {
+		return targetError(err)
+	}
+	if rec != nil {
+		if err := rec.Snapshot(snap); err != nil {
+			return exitError{exitFailure, fmt.Errorf("--record %s: %w", c.String("record"), err)}
+		}
+	}
+	r, err := correlate.Judge(snap, opts.Judge)
+	if err != nil {
+		return exitError{exitFailure, err}
+	}
+	if err := report.Write(out, out.form, r, out.options); err != nil {
+		return fmt.Errorf("output: %w", err)
+	}
+	if err := errors.Join(out.close(), closeRecord()); err != nil {
+		return err
+	}
+	return hungOrNot(len(r.Hangs))
+}
+
+// hungOrNot gives the exit code of a finished look.
+func hungOrNot(hangs int) error {
+	if hangs > 0 {
+		return exitError{code: exitHung}
+	}
+	return nil
+}
+
+func noArguments(c *cli.Context) error {
+	if c.Args().Present() {
+		return usage("%q is no command or flag; try: hangtrace --help", c.Args().First())
+	}
+	return nil
+}

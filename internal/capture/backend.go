@@ -1,0 +1,216 @@
+package capture
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/hangtrace/hangtrace/internal/expendable"
+	"github.com/hangtrace/hangtrace/internal/facts"
+	"github.com/hangtrace/hangtrace/internal/loader"
+	"github.com/hangtrace/hangtrace/internal/proc"
+	"github.com/hangtrace/hangtrace/internal/symbol"
+)
+
+// backend samples threads and names kernel addresses.
+type backend interface {
+	name() string
+	setTargets(t Targets) error
+	pass(ctx context.Context) (facts.Pass, error)
+	// detail adds to the last pass what costs more: calls and stacks of the
+	// given threads. It returns the pass unchanged where it has them already.
+	detail(ctx context.Context, p facts.Pass, threads map[int][]int) (facts.Pass, []facts.Skipped)
+	files(pids []int) (facts.Pass, error)
+	symbols(addrs []uint64) (map[uint64]string, error)
+	clock(c *facts.Clock) error
+	degraded() []string
+	close() error
+}
+
+// The values of Options.Backend.
+const (
+	BackendAuto = "auto"
+	BackendBPF  = "bpf"
+	BackendProc = "proc"
+)
+
+func newBackend(opts *Options) (backend, error) {
+	if opts.Backend == BackendProc {
+		return &procBackend{opts: opts, why: "asked for"}, nil
+	}
+	s, err := loader.NewSnapshotter(loader.SnapshotOptions{All: opts.Targets.All, KernelThreads: opts.Targets.KernelThreads})
+	if err == nil {
+		b := &bpfBackend{s: s, proc: opts.Proc}
+		return b, b.setTargets(opts.Targets)
+	}
+	if opts.Backend == BackendBPF {
+		return nil, fmt.Errorf("backend bpf: %w", err)
+	}
+	return &procBackend{opts: opts, why: err.Error()}, nil
+}
+
+type bpfBackend struct {
+	s        *loader.Snapshotter
+	proc     *proc.FS
+	kallsyms *symbol.Kallsyms
+}
+
+func (b *bpfBackend) name() string { return facts.BackendBPF }
+
+func (b *bpfBackend) setTargets(t Targets) error {
+	pids := make([]int, len(t.List))
+	for i, f := range t.List {
+		pids[i] = f.PID
+	}
+	return b.s.SetTargets(pids)
+}
+
+func (b *bpfBackend) pass(context.Context) (facts.Pass, error) { return b.s.Tasks() }
+
+func (b *bpfBackend) detail(_ context.Context, p facts.Pass, _ map[int][]int) (facts.Pass, []facts.Skipped) {
+	return p, nil
+}
+
+func (b *bpfBackend) files(pids []int) (facts.Pass, error) { return b.s.Files(pids) }
+
+func (b *bpfBackend) clock(c *facts.Clock) error { return b.s.Clock(c) }
+
+func (b *bpfBackend) degraded() []string { return b.s.Degraded() }
+
+func (b *bpfBackend) close() error { return b.s.Close() }
+
+// symbols asks the kernel, and reads kallsyms only where the kernel cannot say.
+func (b *bpfBackend) symbols(addrs []uint64) (map[uint64]string, error) {
+	names, err := b.s.Symbols(addrs)
+	if err == nil || !errors.Is(err, loader.ErrNotSupported) {
+		return names, err
+	}
+	if b.kallsyms == nil {
+		r, err := b.proc.Kallsyms()
+		if err != nil {
+			return nil, fmt.Errorf("kernel symbols: %w", err)
+		}
+		defer r.Close()
+		if b.kallsyms, err = symbol.ParseKallsyms(r); err != nil {
+			return nil, fmt.Errorf("kernel symbols: %w", err)
+		}
+	}
+	names = make(map[uint64]string, len(addrs))
+	for _, a := range addrs {
+		if name := b.kallsyms.Lookup(a); name != "" {
+			names[a] = name
+		}
+	}
+	return names, nil
+}
+
+// procBackend does with /proc alone.
+type procBackend struct {
+	opts *Options
+	why  string
+}
+
+func (b *procBackend) name() string { return facts.BackendProc }
+
+func (b *procBackend) setTargets(Targets) error { return nil }
+
+func (b *procBackend) pass(context.Context) (facts.Pass, error) {
+	var pids []int
+	if !b.opts.Targets.All {
+		pids = make([]int, 0, len(b.opts.Targets.List))
+		for _, t := range b.opts.Targets.List {
+			pids = append(pids, t.PID)
+		}
+	}
+	threads, _ := b.opts.Proc.ProcThreads(pids, b.opts.Targets.KernelThreads)
+	if len(threads) == 0 {
+		return facts.Pass{}, fmt.Errorf("/proc: no thread of the targets is readable: %w", ErrNoTarget)
+	}
+	return encodeThreads(threads)
+}
+
+func encodeThreads(threads []facts.ProcThread) (facts.Pass, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	for i := range threads {
+		if err := enc.Encode(&threads[i]); err != nil {
+			return facts.Pass{}, fmt.Errorf("thread %d: %w", threads[i].TID, err)
+		}
+	}
+	return facts.Pass{Format: facts.FormatProcTask, AtNS: threads[len(threads)-1].AtNS, Data: buf.Bytes()}, nil
+}
+
+// detail reads calls and stacks through expendable children, one a process:
+// those files take a lock that a hung execve may hold.
+func (b *procBackend) detail(ctx context.Context, p facts.Pass, threads map[int][]int) (facts.Pass, []facts.Skipped) {
+	var skipped []facts.Skipped
+	found := make(map[int]expendable.Thread)
+	for _, pid := range slices.Sorted(maps.Keys(threads)) {
+		req := expendable.Request{Op: expendable.OpThreads, PID: pid, TIDs: threads[pid]}
+		answers, err := b.opts.Runner.Do(ctx, childKey(pid), []expendable.Request{req}, childDeadline(ctx))
+		for _, a := range answers {
+			for _, t := range a.Threads {
+				found[t.TID] = t
+			}
+			if err == nil && a.Err != "" {
+				err = errors.New(a.Err)
+			}
+		}
+		if err != nil {
+			skipped = append(skipped, facts.Skipped{What: fmt.Sprintf("calls and stacks of pid %d", pid), Why: err.Error()})
+		}
+	}
+	var list []facts.ProcThread
+	dec := json.NewDecoder(bytes.NewReader(p.Data))
+	for dec.More() {
+		var t facts.ProcThread
+		if err := dec.Decode(&t); err != nil {
+			break // cannot happen: encodeThreads wrote it
+		}
+		if d, ok := found[t.TID]; ok {
+			t.Syscall, t.Stack = d.Syscall, d.Stack
+		}
+		list = append(list, t)
+	}
+	if detailed, err := encodeThreads(list); err == nil {
+		detailed.AtNS = p.AtNS
+		return detailed, skipped
+	}
+	return p, skipped
+}
+
+func (b *procBackend) files([]int) (facts.Pass, error) {
+	return facts.Pass{}, loader.ErrNotSupported
+}
+
+func (b *procBackend) symbols([]uint64) (map[uint64]string, error) { return nil, nil }
+
+func (b *procBackend) clock(*facts.Clock) error { return loader.ErrNotSupported }
+
+func (b *procBackend) degraded() []string {
+	return []string{
+		"backend proc (" + b.why + "): blocked since when is known only as far as hangtrace watched",
+		"backend proc: killable and unkillable waits look the same",
+	}
+}
+
+func (b *procBackend) close() error { return nil }
+
+// childKey names a process for the runner of expendable children.
+func childKey(pid int) string { return fmt.Sprintf("pid:%d", pid) }
+
+// childDeadline gives one child at most half of what time is left, so that one
+// jammed process does not eat up everybody's.
+func childDeadline(ctx context.Context) time.Duration {
+	const most = time.Second
+	until, ok := ctx.Deadline()
+	if !ok {
+		return most
+	}
+	return max(min(time.Until(until)/2, most), 10*time.Millisecond)
+}

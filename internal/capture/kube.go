@@ -1,0 +1,239 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/hangtrace/hangtrace/internal/correlate"
+	"github.com/hangtrace/hangtrace/internal/expendable"
+	"github.com/hangtrace/hangtrace/internal/facts"
+	"github.com/hangtrace/hangtrace/internal/kube"
+	"github.com/hangtrace/hangtrace/internal/mounts"
+)
+
+const (
+	// kubeFresh is how long the list of pods is good for.
+	kubeFresh = 30 * time.Second
+	// criMost bounds the question to the container runtime, which may itself
+	// hang.
+	criMost     = time.Second
+	podLogsMost = 10_000
+)
+
+// hostPID is a process that sees the node as the kubelet does: the kubelet
+// itself, else the init process, which in a container needs hostPID.
+func (s *Session) hostPID() int {
+	if s.cache.kubeletPID != 0 {
+		if _, err := s.opts.Proc.Comm(s.cache.kubeletPID); err == nil {
+			return s.cache.kubeletPID
+		}
+		s.cache.kubeletPID = 0
+	}
+	if found, err := s.opts.Proc.ByName("kubelet"); err == nil && len(found) > 0 {
+		s.cache.kubeletPID = found[0].PID
+		return found[0].PID
+	}
+	return 1
+}
+
+// kube reads the traces of Kubernetes that name pods and volumes.
+func (s *Session) kube(ctx context.Context, snap *facts.Snapshot, skip func(string, error)) {
+	host := s.hostPID()
+	s.process(snap, host)
+	k := &facts.Kube{RootDirs: s.rootDirs(snap)}
+	snap.Kube = k
+	if s.cache.kube != nil && time.Since(s.cache.kubeRead) < kubeFresh {
+		k.Pods, k.PodSources = s.cache.kube.Pods, s.cache.kube.PodSources
+	} else {
+		s.pods(ctx, host, k, skip)
+		s.cache.kube, s.cache.kubeRead = k, time.Now()
+	}
+	paths, err := correlate.VolumeDataPaths(snap, s.opts.Judge)
+	if err != nil || len(paths) == 0 {
+		return
+	}
+	s.volumeData(ctx, host, k, paths, skip)
+}
+
+func (s *Session) rootDirs(snap *facts.Snapshot) []string {
+	var roots []string
+	add := func(root string) {
+		if strings.HasPrefix(root, "/") && !slices.Contains(roots, root) {
+			roots = append(roots, root)
+		}
+	}
+	add(s.opts.KubeletRoot)
+	for _, p := range snap.Processes {
+		if p.Kubelet != nil {
+			add(p.Kubelet.RootDir)
+		}
+	}
+	for _, text := range s.cache.mountinfo {
+		if t, err := mounts.Parse(text, 0, mounts.Blocks{}); err == nil {
+			points := make([]string, len(t.Mounts))
+			for i, m := range t.Mounts {
+				points[i] = m.Point
+			}
+			for _, root := range kube.RootsOf(points) {
+				add(root)
+			}
+		}
+	}
+	add(kube.DefaultRoot)
+	return roots
+}
+
+// kubeletRoot reads a kubelet's flags through a child: the command line of a
+// jammed process cannot be read otherwise.
+func kubeletRoot(opts Options, pid int) (root, source string) {
+	ctx, cancel := context.WithTimeout(context.Background(), criMost)
+	defer cancel()
+	req := expendable.Request{Op: expendable.OpCmdline, PID: pid}
+	answers, err := opts.Runner.Do(ctx, childKey(pid), []expendable.Request{req}, criMost/2)
+	if err != nil || len(answers) == 0 || answers[0].Err != "" {
+		return kube.DefaultRoot, "default"
+	}
+	var args []string
+	for _, a := range answers[0].Args {
+		args = append(args, string(a))
+	}
+	return kube.KubeletRoot(args)
+}
+
+// pods asks who is who: the directory names of /var/log/pods, which outlive
+// their pods for a while, and the container runtime, which knows their state.
+func (s *Session) pods(ctx context.Context, host int, k *facts.Kube, skip func(string, error)) {
+	req := expendable.Request{Op: expendable.OpReaddir, Root: hostRoot(host), Path: "/var/log/pods", Max: podLogsMost}
+	answers, err := s.opts.Runner.Do(ctx, "pod-logs", []expendable.Request{req}, childDeadline(ctx))
+	switch {
+	case err != nil:
+		skip("/var/log/pods", err)
+	case answers[0].Err == "":
+		k.PodSources = append(k.PodSources, kube.SourcePodLogs)
+		for _, e := range answers[0].Entries {
+			if p, ok := kube.ParsePodLogDir(string(e.Name)); ok {
+				k.Pods = append(k.Pods, p)
+			}
+		}
+	}
+	sockets := s.opts.CRISockets
+	if sockets == nil {
+		sockets = kube.DefaultSockets()
+	}
+	for _, socket := range sockets {
+		s.cri(ctx, host, socket, k, skip)
+	}
+}
+
+func (s *Session) cri(ctx context.Context, host int, socket string, k *facts.Kube, skip func(string, error)) {
+	ctx, cancel := context.WithTimeout(ctx, min(criMost, childDeadline(ctx)))
+	defer cancel()
+	pods, err := kube.ListPods(ctx, string(hostRoot(host))+socket)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ENOENT),
+		errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, kube.ErrNoCRI):
+		return // no runtime there
+	case err != nil && !errors.Is(err, kube.ErrNoContainers):
+		skip("container runtime at "+socket, err)
+		return
+	}
+	if !slices.Contains(k.PodSources, kube.SourceCRI) {
+		k.PodSources = append(k.PodSources, kube.SourceCRI)
+	}
+	k.Pods = append(k.Pods, pods...)
+}
+
+func hostRoot(pid int) expendable.Raw { return expendable.Raw(fmt.Sprintf("/proc/%d/root", pid)) }
+
+// volumeData reads the vol_data.json files beside the volumes in question.
+func (s *Session) volumeData(ctx context.Context, host int, k *facts.Kube, paths []string, skip func(string, error)) {
+	const most = 64 << 10
+	reqs := make([]expendable.Request, len(paths))
+	for i, p := range paths {
+		reqs[i] = expendable.Request{Op: expendable.OpReadfile, Root: hostRoot(host), Path: expendable.Raw(p), Max: most}
+	}
+	answers, err := s.opts.Runner.Do(ctx, "vol-data", reqs, childDeadline(ctx))
+	if err != nil {
+		skip("vol_data.json of the volumes", err)
+	}
+	for i, a := range answers {
+		if a.Err != "" || len(a.Data) == 0 {
+			continue // not every plugin writes one
+		}
+		v, err := kube.ParseVolData(a.Data)
+		if err != nil {
+			v.Err = err.Error()
+		}
+		v.Path = paths[i]
+		k.VolumeData = append(k.VolumeData, v)
+	}
+}
+
+// resolve follows the links of path arguments that seem to lie on a local file
+// system: what looks local may be a link into a volume.
+func (s *Session) resolve(ctx context.Context, snap *facts.Snapshot, suspects []correlate.Suspect) {
+	blocks := mounts.NewBlocks(snap.Blocks)
+	tables := make(map[uint32]*mounts.Table)
+	ns := make(map[int]uint32)
+	for _, p := range suspects {
+		ns[p.PID] = p.MountNS
+	}
+	work := make(map[int][]expendable.Request)
+	for _, str := range snap.Strings {
+		if str.Err != "" || str.Truncated || !strings.HasPrefix(str.Value, "/") {
+			continue
+		}
+		n := ns[str.PID]
+		if tables[n] == nil {
+			t, err := mounts.Parse(s.cache.mountinfo[n], n, blocks)
+			if err != nil {
+				continue
+			}
+			tables[n] = t
+		}
+		if m, ok := tables[n].Lookup(str.Value); !ok || m.Kind != mounts.KindBlock && m.Kind != mounts.KindOther {
+			continue
+		}
+		if known, ok := s.cache.resolved.get(resolvedKey(str.PID, str.Value)); ok {
+			snap.Resolved = append(snap.Resolved, known)
+			continue
+		}
+		work[str.PID] = append(work[str.PID], expendable.Request{
+			Op: expendable.OpResolve, PID: str.PID, Path: expendable.Raw(str.Value), SafeMounts: safeMounts(tables[n]),
+		})
+	}
+	for pid, reqs := range work {
+		answers, err := s.opts.Runner.Do(ctx, childKey(pid), reqs, childDeadline(ctx))
+		if err != nil {
+			snap.Skipped = append(snap.Skipped, facts.Skipped{What: fmt.Sprintf("symbolic links in paths of pid %d", pid), Why: err.Error()})
+		}
+		for i, a := range answers {
+			if a.Resolved == nil {
+				continue
+			}
+			r := facts.ResolvedPath{PID: pid, Path: string(reqs[i].Path), Resolved: string(a.Resolved.Path)}
+			s.cache.resolved.put(resolvedKey(pid, r.Path), r)
+			snap.Resolved = append(snap.Resolved, r)
+		}
+	}
+}
+
+func resolvedKey(pid int, path string) string { return fmt.Sprintf("%d:%s", pid, path) }
+
+// safeMounts are the mount points a child may step onto: local file systems.
+func safeMounts(t *mounts.Table) []expendable.Raw {
+	var list []expendable.Raw
+	for _, m := range t.Mounts {
+		if m.Kind == mounts.KindBlock || m.Kind == mounts.KindOther {
+			list = append(list, expendable.Raw(m.Point))
+		}
+	}
+	return list
+}

@@ -1,0 +1,172 @@
+package capture
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/hangtrace/hangtrace/internal/correlate"
+	"github.com/hangtrace/hangtrace/internal/expendable"
+	"github.com/hangtrace/hangtrace/internal/facts"
+	"github.com/hangtrace/hangtrace/internal/proc"
+)
+
+// Options configures a Session.
+type Options struct {
+	Proc *proc.FS
+	// Sys is where sysfs is mounted: "/sys".
+	Sys string
+	// Runner starts the expendable children.
+	Runner *expendable.Runner
+	// Backend is BackendAuto, BackendBPF or BackendProc.
+	Backend string
+	Targets Targets
+	// KubeletRoot overrides what the running kubelet says. This field is
+	// optional.
+	KubeletRoot string
+	// Gap is the time between the two passes of a Snapshot. This field is
+	// optional: 50 ms, or the threshold with the proc backend, which knows no
+	// other way to tell how long a thread is blocked.
+	Gap time.Duration
+	// Threshold and Kinds are those of the judgement: they decide what is
+	// worth reading.
+	Judge correlate.Options
+	// InFlight gives the live tracer's calls in flight. This field is
+	// optional.
+	InFlight func(facts.Clock) facts.Pass
+	// CRISockets are the container runtimes to ask for pods. This field is
+	// optional: the known places.
+	CRISockets []string
+}
+
+// Session looks at the targets, once or again and again.
+type Session struct {
+	opts    Options
+	backend backend
+	cache   cache
+	last    *facts.Pass
+}
+
+// New chooses the backend and loads it.
+func New(opts Options) (*Session, error) {
+	s := &Session{opts: opts, cache: newCache()}
+	b, err := newBackend(&s.opts)
+	if err != nil {
+		return nil, err
+	}
+	s.backend = b
+	return s, nil
+}
+
+// Close frees what New loaded.
+func (s *Session) Close() error { return s.backend.close() }
+
+// Backend is the name of the backend in use.
+func (s *Session) Backend() string { return s.backend.name() }
+
+// SetTargets replaces the processes to look at; only possible if the session
+// was not started for all.
+func (s *Session) SetTargets(t Targets) error {
+	s.opts.Targets = t
+	return s.backend.setTargets(t)
+}
+
+// SetInFlight says where calls in flight come from, from the next tick on.
+func (s *Session) SetInFlight(f func(facts.Clock) facts.Pass) { s.opts.InFlight = f }
+
+// Names names kernel addresses.
+func (s *Session) Names(addrs []uint64) map[uint64]string {
+	var unknown []uint64
+	for _, a := range addrs {
+		if _, ok := s.cache.symbols[a]; !ok {
+			unknown = append(unknown, a)
+		}
+	}
+	if len(unknown) > 0 {
+		if names, err := s.backend.symbols(unknown); err == nil {
+			maps.Copy(s.cache.symbols, names)
+		}
+	}
+	return s.cache.symbols
+}
+
+// Clock reads the clocks, calibrated where the backend can.
+func (s *Session) Clock() facts.Clock {
+	c, _ := s.opts.Proc.Clock()
+	_ = s.backend.clock(&c) // without it "since" is a weaker bound, and says so
+	return c
+}
+
+// gap is the time between two passes of one snapshot.
+func (s *Session) gap() time.Duration {
+	switch {
+	case s.opts.Gap > 0:
+		return s.opts.Gap
+	case s.backend.name() == facts.BackendProc:
+		return max(s.opts.Judge.Threshold, 50*time.Millisecond)
+	}
+	return 50 * time.Millisecond
+}
+
+// Snapshot makes two passes and reads what the suspects need. It returns what
+// it has when ctx ends, naming what is missing; an error means that not even
+// one pass was possible.
+func (s *Session) Snapshot(ctx context.Context) (*facts.Snapshot, error) {
+	begin := time.Now()
+	first, err := s.backend.pass(ctx)
+	if err != nil {
+		return nil, err
+	}
+	gap := s.gap()
+	until, bounded := ctx.Deadline()
+	short := bounded && time.Until(until) < 2*gap
+	if short {
+		gap = time.Until(until) / 2
+	}
+	select {
+	case <-time.After(gap):
+	case <-ctx.Done():
+	}
+	s.last = &first
+	snap, err := s.Tick(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if short {
+		snap.Degraded = append(snap.Degraded, fmt.Sprintf("the deadline left %s between the two passes", gap.Round(time.Millisecond)))
+	}
+	snap.TookMS = time.Since(begin).Milliseconds()
+	return snap, nil
+}
+
+// Tick makes one more pass and compares it with the one before.
+func (s *Session) Tick(ctx context.Context) (*facts.Snapshot, error) {
+	begin := time.Now()
+	snap := &facts.Snapshot{Backend: s.backend.name(), Node: s.cache.node(s.opts.Proc)}
+	snap.Targets, snap.AllProcesses, snap.KernelThreads = s.opts.Targets.List, s.opts.Targets.All, s.opts.Targets.KernelThreads
+	pass, err := s.backend.pass(ctx)
+	if err != nil {
+		return nil, err
+	}
+	snap.Clock, snap.TakenAt = s.opts.Proc.Clock()
+	if err := s.backend.clock(&snap.Clock); err != nil && s.backend.name() == facts.BackendBPF {
+		snap.Degraded = append(snap.Degraded, "blocked since when is known only as far as hangtrace watched: "+err.Error())
+	}
+	if s.last != nil {
+		snap.Passes = append(snap.Passes, *s.last)
+	}
+	snap.Passes = append(snap.Passes, pass)
+	s.last = &pass
+	if s.opts.InFlight != nil {
+		snap.InFlight = append(snap.InFlight, s.opts.InFlight(snap.Clock))
+	}
+	snap.Degraded = append(snap.Degraded, s.backend.degraded()...)
+	s.gather(ctx, snap)
+	s.cache.turn()
+	for _, c := range s.opts.Runner.Abandoned() {
+		snap.Skipped = append(snap.Skipped, c.Skipped())
+	}
+	snap.TookMS = time.Since(begin).Milliseconds()
+	return snap, nil
+}

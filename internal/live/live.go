@@ -1,0 +1,352 @@
+// Package live watches the targets over time.
+//
+// In: a capture session, a tracer where the kernel gives one, and a correlate
+// tracker. Out: the tracker's events, in order, to a sink. It is the loop that
+// drives them: ticks, records, targets that come and go. It must never judge,
+// and never wait for a target.
+package live
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/hangtrace/hangtrace/internal/capture"
+	"github.com/hangtrace/hangtrace/internal/correlate"
+	"github.com/hangtrace/hangtrace/internal/events"
+	"github.com/hangtrace/hangtrace/internal/facts"
+	"github.com/hangtrace/hangtrace/internal/loader"
+	"github.com/hangtrace/hangtrace/internal/record"
+	"github.com/hangtrace/hangtrace/internal/syscalls"
+)
+
+// Options configures Run.
+type Options struct {
+	Capture capture.Options
+	// Queries are the targets as the user named them: a name is followed to
+	// its new process.
+	Queries []string
+	// Duration ends the session; 0 means until ctx is done.
+	Duration time.Duration
+	// Ready is called once everything is attached. This field is optional.
+	Ready func() error
+	// Sink takes the events.
+	Sink func(*correlate.Event) error
+	// Recorder writes a recording. This field is optional.
+	Recorder *record.Writer
+}
+
+// tickOf is how often the threads are looked at: often enough that a hang is
+// announced soon after its threshold, seldom enough to cost nothing.
+func tickOf(threshold time.Duration) time.Duration {
+	return min(max(threshold/2, 20*time.Millisecond), time.Second)
+}
+
+// session is one run.
+type session struct {
+	opts    Options
+	capture *capture.Session
+	tracer  *loader.Tracer
+	tracker *correlate.Tracker
+	clock   facts.Clock
+	targets capture.Targets
+	records chan []byte
+	seeded  map[int]uint64 // tid -> start time
+}
+
+// Run watches until ctx is done or the duration is over. It returns how many
+// hangs were seen.
+func Run(ctx context.Context, opts Options) (int, error) {
+	s, err := start(opts)
+	if err != nil {
+		return 0, err
+	}
+	defer s.close()
+	if opts.Ready != nil {
+		if err := opts.Ready(); err != nil {
+			return 0, err
+		}
+	}
+	if opts.Duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, opts.Duration)
+		defer cancel()
+	}
+	if err := s.first(ctx); err != nil {
+		return s.tracker.Hung(), err
+	}
+	if err := s.loop(ctx); err != nil {
+		return s.tracker.Hung(), err
+	}
+	return s.tracker.Hung(), s.finish()
+}
+
+func start(opts Options) (*session, error) {
+	s := &session{opts: opts, targets: opts.Capture.Targets, records: make(chan []byte, 256), seeded: make(map[int]uint64)}
+	s.tracker = correlate.NewTracker(opts.Capture.Judge)
+	opts.Capture.Judge = s.tracker.Options()
+	var err error
+	if s.capture, err = capture.New(opts.Capture); err != nil {
+		return nil, err
+	}
+	s.clock = s.capture.Clock()
+	if s.capture.Backend() != facts.BackendBPF {
+		return s, nil
+	}
+	s.tracer, err = loader.NewTracer(loader.TraceOptions{
+		Threshold: opts.Capture.Judge.Threshold, Classes: classes(), HZ: s.clock.HZ, All: s.targets.All, FollowForks: true,
+	})
+	if err != nil && opts.Capture.Backend == capture.BackendBPF {
+		s.capture.Close()
+		return nil, err
+	}
+	if err != nil {
+		return s, s.emit(s.tracker.Notice(time.Now(), "no tracer, hangs are found by looking every %s: %v", tickOf(opts.Capture.Judge.Threshold), err))
+	}
+	for _, t := range s.targets.List {
+		if err := s.tracer.SetTarget(t.PID, true); err != nil {
+			s.close()
+			return nil, err
+		}
+	}
+	age := opts.Capture.Judge.Threshold
+	s.capture.SetInFlight(func(c facts.Clock) facts.Pass { return s.tracer.InFlight(age/2, c) })
+	return s, nil
+}
+
+func (s *session) close() {
+	if s.tracer != nil {
+		s.tracer.Close()
+	}
+	s.capture.Close()
+}
+
+// classes tells the tracer what to do with each call: keep the entry of those
+// that touch files, and take sleeps in the others for what they are.
+func classes() [loader.Classes]uint8 {
+	var table [loader.Classes]uint8
+	for _, c := range syscalls.All(native) {
+		if c.NR < 0 || c.NR >= loader.Classes {
+			continue
+		}
+		switch {
+		case correlate.Traced(c, [6]uint64{}):
+			table[c.NR] = loader.ClassTraced
+		case c.Class == syscalls.ClassWait:
+			table[c.NR] = loader.ClassWaits
+			continue
+		default:
+			continue
+		}
+		if paths := c.PathArgs([6]uint64{}); len(paths) > 0 {
+			table[c.NR] |= uint8(paths[0].Arg + 1)
+		}
+	}
+	return table
+}
+
+// first says what hangs already.
+func (s *session) first(ctx context.Context) error {
+	if s.tracer != nil {
+		go s.read(ctx)
+		for _, d := range s.tracer.Degraded() {
+			if err := s.emit(s.tracker.Notice(time.Now(), "%s", d)); err != nil {
+				return err
+			}
+		}
+	}
+	for _, t := range s.targets.List {
+		if t.Matched != "" {
+			if err := s.emit(s.tracker.Notice(time.Now(), "%s (pid %d)", t.Matched, t.PID)); err != nil {
+				return err
+			}
+		}
+	}
+	snap, err := s.capture.Snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	for _, d := range snap.Degraded {
+		if err := s.emit(s.tracker.Notice(time.Now(), "%s", d)); err != nil {
+			return err
+		}
+	}
+	return s.observe(snap)
+}
+
+// read hands the ring's records to the loop. The ring is read with a deadline
+// so that the end of the session is noticed.
+func (s *session) read(ctx context.Context) {
+	defer close(s.records)
+	for ctx.Err() == nil {
+		rec, err := s.tracer.Read(time.Now().Add(100 * time.Millisecond))
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			continue
+		}
+		if err != nil {
+			return // closed
+		}
+		s.records <- append([]byte(nil), rec...)
+	}
+}
+
+func (s *session) loop(ctx context.Context) error {
+	tick := time.NewTicker(tickOf(s.opts.Capture.Judge.Threshold))
+	defer tick.Stop()
+	records := s.records
+	if s.tracer == nil {
+		records = nil
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case rec, ok := <-records:
+			if !ok {
+				records = nil
+				continue
+			}
+			if err := s.ring(s.batch(rec)); err != nil {
+				return err
+			}
+		case <-tick.C:
+			if err := s.tick(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// batch takes what else has arrived.
+func (s *session) batch(rec []byte) []byte {
+	const most = 1 << 20
+	for len(rec) < most {
+		select {
+		case more, ok := <-s.records:
+			if !ok {
+				return rec
+			}
+			rec = append(rec, more...)
+		default:
+			return rec
+		}
+	}
+	return rec
+}
+
+// ring judges a batch of records.
+func (s *session) ring(data []byte) error {
+	pass := facts.Pass{Format: facts.FormatBPFRing, AtNS: s.clock.MonoNS, Data: data}
+	if s.opts.Recorder != nil {
+		if err := s.opts.Recorder.Raw(pass.Format, pass.AtNS, data); err != nil {
+			return err
+		}
+	}
+	r, err := events.DecodeRing(pass, s.clock)
+	if err != nil {
+		return fmt.Errorf("records: %w", err)
+	}
+	for _, c := range r.Changes {
+		if err := s.change(c); err != nil {
+			return err
+		}
+	}
+	var addrs []uint64
+	for i := range r.Blocks {
+		addrs = append(addrs, r.Blocks[i].Stack...)
+	}
+	return s.emit(s.tracker.Records(r, s.capture.Names(addrs))...)
+}
+
+// tick looks at the threads once more.
+func (s *session) tick(ctx context.Context) error {
+	if err := s.follow(); err != nil {
+		return err
+	}
+	deadline := max(4*tickOf(s.opts.Capture.Judge.Threshold), time.Second)
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), deadline)
+	defer cancel()
+	snap, err := s.capture.Tick(bounded)
+	if errors.Is(err, capture.ErrNoTarget) {
+		return nil // the targets are gone; follow looks for new ones
+	}
+	if err != nil {
+		return err
+	}
+	return s.observe(snap)
+}
+
+func (s *session) observe(snap *facts.Snapshot) error {
+	s.clock = snap.Clock
+	if s.opts.Recorder != nil {
+		if err := s.opts.Recorder.Snapshot(snap); err != nil {
+			return err
+		}
+	}
+	list, err := s.tracker.Observe(snap)
+	if err != nil {
+		return err
+	}
+	s.seed()
+	if s.tracer != nil {
+		if e := s.tracker.Lost(snap.TakenAt, s.tracer.Lost()); e != nil {
+			list = append(list, e)
+		}
+	}
+	return s.emit(list...)
+}
+
+// seed makes the tracer notice the return of calls that began before it.
+func (s *session) seed() {
+	if s.tracer == nil {
+		return
+	}
+	for _, t := range s.tracker.Watched() {
+		if t.SyscallNR < 0 || !t.HasRegs || t.Compat || s.seeded[t.TID] == t.StartBootNS {
+			continue
+		}
+		s.seeded[t.TID] = t.StartBootNS
+		// Without it the end is still seen, only not its return value.
+		_ = s.tracer.Seed(t.PID, t.TID, t.SyscallNR, t.Args)
+	}
+}
+
+func (s *session) emit(list ...*correlate.Event) error {
+	for _, e := range list {
+		if e == nil {
+			continue
+		}
+		if err := s.opts.Sink(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finish takes in what is left and closes with a summary.
+func (s *session) finish() error {
+	if s.tracer != nil {
+		s.drain()
+	}
+	return s.emit(s.tracker.Summary(time.Now()))
+}
+
+// drain takes what the reader has handed over already; it ends by itself.
+func (s *session) drain() {
+	timeout := time.After(time.Second)
+	for {
+		select {
+		case rec, ok := <-s.records:
+			if !ok {
+				return
+			}
+			if err := s.ring(rec); err != nil {
+				return
+			}
+		case <-timeout:
+			return
+		}
+	}
+}
