@@ -119,7 +119,8 @@ func (p *GoProcess) Thread(tid int, regs Regs) Stack {
 	s := w.render()
 	s.End = end
 	if w.g == nil && len(w.frames) > 0 {
-		w.g = p.runningOn(tid, regs.SP)
+		// The last frame's stack: a signal may have come in between.
+		w.g = p.runningOn(tid, w.frames[len(w.frames)-1].sp)
 	}
 	if w.g != nil {
 		s.Goroutine = p.describe(w.g)
@@ -269,7 +270,10 @@ func (w *walk) stackMoves(f goFunc, innermost bool) string {
 	switch f.name {
 	case "runtime.cgocallback", "runtime.cgocallback_gofunc":
 		return "" // arranges that both stacks can be unwound through it
-	case "runtime.systemstack", "runtime.morestack", "runtime.asmcgocall", "runtime.gogo":
+	case "runtime.asmcgocall":
+		// Up to Go 1.16 a callback from C shows the goroutine as it left it here.
+		moves = w.callee != "runtime.cgocallback" && w.callee != "runtime.cgocallback_gofunc"
+	case "runtime.systemstack", "runtime.morestack", "runtime.gogo":
 		moves = true // also before Go 1.17, which has no flags
 	}
 	switch {

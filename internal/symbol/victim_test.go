@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // victim is a running test program that told where its threads block.
@@ -81,6 +83,9 @@ func start(t testing.TB, exe string, args ...string) *victim {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(args) > 0 {
+		fill(t, w)
+	}
 	cmd.Stderr = w
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -92,6 +97,24 @@ func start(t testing.TB, exe string, args ...string) *victim {
 	defer late.Stop()
 	v.listen(t, out)
 	return v
+}
+
+// fill fills a pipe, so that the next write blocks.
+func fill(t testing.TB, w *os.File) {
+	t.Helper()
+	fd := int(w.Fd()) // and from now on it blocks
+	for _, nonblock := range []bool{true, false} {
+		if err := unix.SetNonblock(fd, nonblock); err != nil {
+			t.Fatal(err)
+		}
+		for size := 4096; nonblock && size > 0; size /= 2 {
+			for {
+				if _, err := unix.Write(fd, make([]byte, size)); err != nil {
+					break
+				}
+			}
+		}
+	}
 }
 
 func (v *victim) listen(t testing.TB, out io.Reader) {
