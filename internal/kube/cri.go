@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -68,6 +69,10 @@ func ListPods(ctx context.Context, socketPath string) ([]facts.Pod, error) {
 		ctx, cancel = context.WithTimeout(ctx, defaultWait)
 		defer cancel()
 	}
+	// grpc turns a failed dial into text: keep the error, whose kind tells that
+	// no runtime is there.
+	var mu sync.Mutex
+	var dialed error
 	// The address is free for the dialer to ignore; as :authority it must be
 	// one that the runtimes' HTTP/2 servers accept.
 	conn, err := grpc.NewClient("passthrough:///localhost",
@@ -76,13 +81,24 @@ func ListPods(ctx context.Context, socketPath string) ([]facts.Pod, error) {
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", socketPath)
+			conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socketPath)
+			if err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				dialed = err
+			}
+			return conn, err
 		}))
 	if err != nil {
 		return nil, fmt.Errorf("CRI client for %s: %w", socketPath, err)
 	}
 	defer conn.Close()
 	pods, err := listPods(ctx, conn)
+	mu.Lock()
+	defer mu.Unlock()
+	if err != nil && dialed != nil {
+		return nil, fmt.Errorf("pods over CRI: %w", dialed)
+	}
 	if err != nil {
 		return pods, fmt.Errorf("pods over CRI at %s: %w", socketPath, err)
 	}

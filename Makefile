@@ -1,0 +1,61 @@
+# hangtrace: flat verbs; "make help" lists them.
+SHELL := /bin/bash
+GO ?= go
+VERSION ?= dev
+LDFLAGS := -s -w -X main.release=$(VERSION)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+KERNELS ?= 6.1 6.12
+
+.DEFAULT_GOAL := help
+.PHONY: help build build-all test test-root test-ceph test-vm generate verify bench lint demo clean
+
+help: ## list the verbs
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+build: ## build bin/hangtrace, static
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/hangtrace ./cmd/hangtrace
+
+build-all: build ## build for arm64 too
+	CGO_ENABLED=0 GOARCH=arm64 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/hangtrace-arm64 ./cmd/hangtrace
+
+test: build ## run the tests; what needs root is left out, and named, without it
+	@if [ "$$(id -u)" = 0 ]; then echo "as root: the end-to-end tests run, with the real BPF programs"; \
+	else echo "not root: tests that need BPF or mounts are skipped; to run them: sudo make test"; fi
+	HANGTRACE_BIN=$(CURDIR)/bin/hangtrace $(GO) test -timeout 20m ./...
+
+test-root: build ## run the tests and fail where a privileged one is skipped
+	HANGTRACE_REQUIRE_BPF=1 $(MAKE) test
+
+test-ceph: build ## run against a real Ceph cluster and kernel client, in a guest
+	test/ceph/run.sh
+
+test-vm: build-all ## run the privileged tests on other kernels: KERNELS="6.1 6.12"
+	test/vm/install.sh vm
+	CGO_ENABLED=0 $(GO) test -c -o bin/e2e-amd64.test ./test/e2e
+	CGO_ENABLED=0 GOARCH=arm64 $(GO) test -c -o bin/e2e-arm64.test ./test/e2e
+	test/vm/run-kernel.sh -d test/e2e "$(KERNELS)" 'bin/e2e-{arch}.test' -test.v
+
+generate: ## compile the BPF programs with clang-19 and the generated tables
+	cd bpf && $(GO) generate ./...
+
+verify: ## regenerate and fail on a difference
+	$(MAKE) generate
+	git diff --exit-code --stat -- bpf
+	@test -z "$$(git status --porcelain -- bpf)" || { git status --short -- bpf; echo "bpf/ differs from what its sources give: commit it" >&2; exit 1; }
+
+bench: build ## run the benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
+
+lint: ## gofmt, vet, staticcheck, clang-format, shellcheck
+	@test -z "$$(gofmt -l bpf cmd internal test)" || { gofmt -l bpf cmd internal test; exit 1; }
+	$(GO) vet ./...
+	GOARCH=arm64 $(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	clang-format-19 --dry-run --Werror bpf/*.c bpf/*.h
+	shellcheck -x .ci/run test/vm/vmtest test/vm/*.sh test/vm/lib/*.sh test/ceph/*.sh
+
+demo: build ## as root: hang a kubelet on purpose, find it, clean up
+	$(GO) run ./test/demo --bin bin/hangtrace
+
+clean: ## remove what was built
+	rm -rf bin
