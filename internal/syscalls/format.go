@@ -42,23 +42,33 @@ func (c Call) FormatArgs(args [6]uint64, p Printer) string {
 		}
 		return strings.Join(parts, ", ")
 	}
+	if c.Name == "clone" {
+		w := c.writer(args, p)
+		return w.clone()
+	}
+	return c.FormatFirst(args, p, len(args))
+}
+
+// FormatFirst is FormatArgs for the first n registers only: what strace prints of
+// a call that has not returned.
+func (c Call) FormatFirst(args [6]uint64, p Printer, n int) string {
+	w := c.writer(args, p)
+	var parts []string
+	for i := range min(n, len(w.list)) {
+		if w.list[i].Kind != KindSkip {
+			parts = append(parts, w.arg(i))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (c Call) writer(args [6]uint64, p Printer) writer {
 	if c.Arch.Bits() == 32 {
 		for i := range args {
 			args[i] = uint64(uint32(args[i]))
 		}
 	}
-	list := c.ArgsFor(args)
-	w := writer{call: c, args: args, list: list, p: p}
-	if c.Name == "clone" {
-		return w.clone()
-	}
-	var parts []string
-	for i := range list {
-		if list[i].Kind != KindSkip {
-			parts = append(parts, w.arg(i))
-		}
-	}
-	return strings.Join(parts, ", ")
+	return writer{call: c, args: args, list: c.ArgsFor(args), p: p}
 }
 
 // FormatUnknown shows a call that Lookup does not know.
@@ -123,7 +133,7 @@ func (w *writer) special(i int, a Arg, v uint64) string {
 	case KindFileMode:
 		return FileMode(w.call.Arch, uint32(uint16(v)))
 	case KindDev:
-		return Makedev(major(v), minor(v))
+		return Makedev(Major(v), Minor(v))
 	case KindPair:
 		return strconv.FormatInt(int64(w.pair(i, i+1)), 10)
 	case KindPairSwap:

@@ -45,12 +45,12 @@ func Makedev(major, minor uint32) string {
 	return "makedev(" + hex(uint64(major)) + ", " + hex(uint64(minor)) + ")"
 }
 
-// major and minor split a dev_t as glibc and the kernel's new encoding do.
-func major(dev uint64) uint32 {
+// Major and Minor split a dev_t as glibc and the kernel's new encoding do.
+func Major(dev uint64) uint32 {
 	return uint32(dev>>8&0xfff | dev>>32&^uint64(0xfff))
 }
 
-func minor(dev uint64) uint32 {
+func Minor(dev uint64) uint32 {
 	return uint32(dev&0xff | dev>>12&^uint64(0xff))
 }
 

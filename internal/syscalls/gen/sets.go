@@ -34,7 +34,7 @@ func parseSets(path string, consts []constants) ([]*nameSet, error) {
 			head, rest, ok := strings.Cut(line, ":")
 			name, dflt, ok2 := strings.Cut(head, " ")
 			if !ok || !ok2 {
-				return nil, fmt.Errorf("%s:%d: no SET DEFAULT:", path, n+1)
+				return nil, fmt.Errorf("%s:%d: no SET DEFAULT", path, n+1)
 			}
 			sets = append(sets, &nameSet{name: name, dflt: dflt})
 			line = rest
