@@ -7,13 +7,13 @@
 #ifndef HANGTRACE_H
 #define HANGTRACE_H
 
-#define COMM_LEN      16
-#define FSTYPE_LEN    16
-#define STACK_DEPTH   64
-#define PATH_LEN      4096
-#define PATH_SHORT    256
-#define CALL_CLASSES  512
-#define TGIDS	      (1 << 22) /* PID_MAX_LIMIT on 64-bit kernels */
+#define COMM_LEN     16
+#define FSTYPE_LEN   16
+#define STACK_DEPTH  64
+#define PATH_LEN     4096
+#define PATH_SHORT   256
+#define CALL_CLASSES 512
+#define TGIDS	     (1 << 22) /* PID_MAX_LIMIT on 64-bit kernels */
 
 enum record_kind {
 	RECORD_TASK = 1,
@@ -28,16 +28,16 @@ enum record_kind {
 enum call_class {
 	CALL_PATH_MASK = 0x07, /* index of the path argument plus one, 0: none */
 	CALL_TRACED = 0x08,    /* a file call: keep its entry */
-	CALL_WAITS = 0x10,     /* long by nature (futex, epoll_wait): sleeping in it means nothing */
+	CALL_WAITS = 0x10, /* long by nature (futex, epoll_wait): sleeping in it means nothing */
 };
 
 enum record_flags {
 	TASK_HAS_REGS = 1 << 0,
 	TASK_COMPAT = 1 << 1,
-	CALL_SEEDED = 1 << 2,	 /* was in flight before the tracer: no entry time */
-	PATH_FAILED = 1 << 3,	 /* the page was absent at entry */
+	CALL_SEEDED = 1 << 2, /* was in flight before the tracer: no entry time */
+	PATH_FAILED = 1 << 3, /* the page was absent at entry */
 	PATH_TRUNCATED = 1 << 4,
-	FILE_DETACHED = 1 << 5,	 /* the mount is in no mount namespace any more */
+	FILE_DETACHED = 1 << 5, /* the mount is in no mount namespace any more */
 	FILE_HAS_PATH = 1 << 6,
 	CWD_DETACHED = 1 << 7,
 };
@@ -50,8 +50,8 @@ struct record_header {
 /* One thread, from iter/task. stack_len addresses of 8 bytes follow. */
 struct task_record {
 	struct record_header h;
-	u64 sampled_ns;	    /* CLOCK_MONOTONIC */
-	u64 start_ns;	    /* CLOCK_BOOTTIME */
+	u64 sampled_ns;	     /* CLOCK_MONOTONIC */
+	u64 start_ns;	     /* CLOCK_BOOTTIME */
 	u64 last_arrival_ns; /* the scheduler's clock */
 	u64 nvcsw, nivcsw;
 	u64 args[6];
@@ -92,7 +92,7 @@ _Static_assert(sizeof(struct file_record) == 8 + 2 * 8 + 8 * 4 + 16,
 
 /* A system call in flight: one slot a thread, read by user space through mmap. */
 struct slot {
-	u32 tid;   /* 0: free */
+	u32 tid; /* 0: free */
 	u32 tgid;
 	u64 entered_jiffies;
 	u64 args[6];

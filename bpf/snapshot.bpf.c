@@ -1,4 +1,4 @@
-//go:build ignore
+// go:build ignore
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * The snapshot: iterators over threads and their open files. Nothing is
@@ -222,8 +222,7 @@ static __always_inline void fill_file(struct file_record *r, struct task_struct 
 	r->mode = BPF_CORE_READ(in, i_mode);
 	r->dev = BPF_CORE_READ(sb, s_dev);
 	r->magic = BPF_CORE_READ(sb, s_magic);
-	bpf_probe_read_kernel_str(r->fstype, sizeof(r->fstype),
-				  BPF_CORE_READ(sb, s_type, name));
+	bpf_probe_read_kernel_str(r->fstype, sizeof(r->fstype), BPF_CORE_READ(sb, s_type, name));
 	r->mount_id = BPF_CORE_READ(m, mnt_id);
 	if (mount_detached(ns))
 		r->flags |= FILE_DETACHED;

@@ -3,10 +3,10 @@
 #ifndef HANGTRACE_TASK_H
 #define HANGTRACE_TASK_H
 
-#define TS_COMPAT     0x0002 /* x86, arch/x86/include/asm/thread_info.h */
-#define TIF_32BIT     22     /* arm64, arch/arm64/include/asm/thread_info.h */
-#define PF_KTHREAD    0x00200000
-#define THREAD_SIZE   16384 /* both architectures, without KASAN, 4K pages */
+#define TS_COMPAT   0x0002 /* x86, arch/x86/include/asm/thread_info.h */
+#define TIF_32BIT   22	   /* arm64, arch/arm64/include/asm/thread_info.h */
+#define PF_KTHREAD  0x00200000
+#define THREAD_SIZE 16384 /* both architectures, without KASAN, 4K pages */
 
 #define BLOCKER_TYPE_MASK  0x03ul /* include/linux/hung_task.h, since 6.16 */
 #define BLOCKER_TYPE_MUTEX 0x00ul
