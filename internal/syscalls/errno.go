@@ -87,7 +87,10 @@ func FormatReturn(c Call, args [6]uint64, ret int64) string {
 	case RetFileFlags:
 		return withNote(v, FlagNames(c.Arch, SetOpen, v))
 	case RetSeals:
-		return withNote(v, FlagNames(c.Arch, SetSeals, v))
+		if v == 0 {
+			return "0"
+		}
+		return hex(v) + " (seals " + FlagNames(c.Arch, SetSeals, v) + ")"
 	case RetSignal:
 		if v == 0 {
 			return "0"
@@ -95,6 +98,8 @@ func FormatReturn(c Call, args [6]uint64, ret int64) string {
 		return strconv.FormatInt(ret, 10) + " (" + SignalName(int(v)) + ")"
 	case RetLease:
 		return hex(v) + " (" + ValueName(c.Arch, SetLease, v) + ")"
+	case RetPersonality:
+		return hex(v) + " (" + personality(c.Arch, uint32(v)) + ")"
 	case RetSched:
 		return hex(v) + " (" + schedName(c.Arch, v) + ")"
 	}

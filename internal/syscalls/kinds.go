@@ -111,13 +111,15 @@ const (
 	RetPtr   // hexadecimal
 	RetOctal // umask
 	RetPID
-	RetNone      // does not return
-	RetFDFlags   // F_GETFD
-	RetFileFlags // F_GETFL
-	RetSignal    // F_GETSIG
-	RetLease     // F_GETLEASE
-	RetSeals     // F_GET_SEALS
-	RetSched     // sched_getscheduler
+	RetNone        // does not return
+	RetFDFlags     // F_GETFD
+	RetFileFlags   // F_GETFL
+	RetSignal      // F_GETSIG
+	RetLease       // F_GETLEASE
+	RetSeals       // F_GET_SEALS
+	RetSched       // sched_getscheduler
+	RetTime        // seconds since 1970
+	RetPersonality // the one before
 )
 
 // RetFor gives the kind of the return value.

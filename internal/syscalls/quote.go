@@ -20,12 +20,17 @@ func Quote(s string, cut bool) string {
 }
 
 // Bracket shows the path of a file descriptor: </var/lib/x>. Angle brackets in
-// it are escaped, so that the end is certain.
+// it are escaped, so that the end is certain; the kernel's mark of a removed
+// file stands behind it.
 func Bracket(path string) string {
 	var b strings.Builder
+	path, deleted := strings.CutSuffix(path, " (deleted)")
 	b.WriteByte('<')
 	escape(&b, path, `<>`)
 	b.WriteByte('>')
+	if deleted {
+		b.WriteString("(deleted)")
+	}
 	return b.String()
 }
 

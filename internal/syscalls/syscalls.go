@@ -239,3 +239,12 @@ func (c Call) ClassFor(args [6]uint64) Class {
 	}
 	return c.Class
 }
+
+// ArgLists gives every list of arguments that the call can have.
+func (c Call) ArgLists() [][]Arg {
+	out := [][]Arg{c.Args}
+	for _, v := range shapes[c.shape].variants {
+		out = append(out, v.args)
+	}
+	return out
+}

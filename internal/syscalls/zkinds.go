@@ -18,6 +18,10 @@ const (
 	SetAtStatx
 	SetStatx
 	SetStatxAttr
+	SetCIflag
+	SetCOflag
+	SetCCflag
+	SetCLflag
 	SetFiletype
 	SetStFlags
 	SetRename
@@ -192,6 +196,7 @@ const (
 	StructFlock
 	StructFlock64
 	StructFutexWaitv
+	StructHexbytes
 	StructInt
 	StructIntstruct
 	StructIocbs
@@ -247,6 +252,7 @@ const (
 	StructUtsname
 	StructWinsize
 	StructWstatus
+	StructXattrval
 )
 
 // structNames are the names of calls.txt.
@@ -269,6 +275,7 @@ var structNames = [...]string{"", "argv",
 	"flock",
 	"flock64",
 	"futex_waitv",
+	"hexbytes",
 	"int",
 	"intstruct",
 	"iocbs",
@@ -324,4 +331,5 @@ var structNames = [...]string{"", "argv",
 	"utsname",
 	"winsize",
 	"wstatus",
+	"xattrval",
 }

@@ -281,7 +281,12 @@ func (c *corpus) descriptors() {
 	c.call("ioctl", -25, 3, 0x40049409, 4)
 	c.call("ioctl", -25, 3, 0xc0045877, 0)
 	c.call("ioctl", -25, 3, 0x12345678, 0x77)
-	c.call("ioctl", -25, 3, 0x80086601, c.out(c.lw(0x10)))
+	if c.arch == syscalls.AMD64 {
+		c.call("ioctl", -25, 3, 0x80086601, c.out(c.lw(0x10)))
+	}
+	c.call("ioctl", 0, 0, 0x5401, c.out(bytes.Repeat([]byte{0xff}, 36)))
+	c.call("ioctl", 0, 0, 0x5403, c.in(bytes.Repeat([]byte{0xaa}, 36)))
+	c.call("ioctl", 0, 0, 0x5402, c.in(bytes.Repeat([]byte{0x55}, 36)))
 	for _, cmd := range []uint64{0, 1030} {
 		c.call("fcntl", 10, 3, cmd, 10)
 	}

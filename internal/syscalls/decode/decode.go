@@ -106,13 +106,19 @@ func Unfinished(in Input, o Options) string {
 
 // waitsForExit tells whether strace prints an argument only at the return.
 func waitsForExit(a syscalls.Arg) bool {
-	return a.Kind == syscalls.KindMem && a.Dir&syscalls.DirOut != 0 && !shownAtEntry(a.Struct)
+	return a.Kind == syscalls.KindMem && a.Dir&syscalls.DirOut != 0 && !shownAtEntry(a)
 }
 
 // shownAtEntry are the structures whose changes strace shows behind the return
 // value.
-func shownAtEntry(s syscalls.Struct) bool {
-	return s == syscalls.StructPollfd || s == syscalls.StructFdset || s == syscalls.StructTimeval
+func shownAtEntry(a syscalls.Arg) bool {
+	switch a.Struct {
+	case syscalls.StructPollfd, syscalls.StructFdset:
+		return true
+	case syscalls.StructTimeval:
+		return a.Dir&syscalls.DirIn != 0
+	}
+	return false
 }
 
 // Return shows the return value, with what strace puts behind it: the ready
@@ -200,11 +206,11 @@ func (d *decoder) cstring(m Memory, addr uint64, max int) (s string, cut, ok boo
 // mem shows the memory behind argument i.
 func (d *decoder) mem(i int, a syscalls.Arg) (string, bool) {
 	m := d.in.Entry
-	if a.Dir&syscalls.DirOut != 0 && !shownAtEntry(a.Struct) {
-		if a.Dir&syscalls.DirIn == 0 && (!d.in.Returned || d.failed()) {
+	if a.Dir&syscalls.DirOut != 0 && !shownAtEntry(a) {
+		if !d.filledIn(a) && !readsOwnInput(a) {
 			return "", false
 		}
-		if d.in.Returned && !d.failed() {
+		if d.filledIn(a) {
 			m = d.in.Exit
 		}
 	}
@@ -213,6 +219,35 @@ func (d *decoder) mem(i int, a syscalls.Arg) (string, bool) {
 		return "", false
 	}
 	return show(d, value{i: i, arg: a, addr: d.in.Args[i], mem: m})
+}
+
+// filledIn tells whether the call wrote an argument: it did unless it failed,
+// but for the rest of a sleep, which only an interrupted one writes, and a
+// status of a child, of which there may be none.
+func (d *decoder) filledIn(a syscalls.Arg) bool {
+	if !d.in.Returned {
+		return false
+	}
+	switch a.Name {
+	case "rmtp":
+		e := syscalls.ErrnoOf(d.in.Ret)
+		return e >= 512 && e <= 516
+	case "stat_addr", "ru":
+		if d.in.Ret == 0 && d.in.Call.Name != "getrusage" && d.in.Call.Name != "waitid" {
+			return false
+		}
+	}
+	return !d.failed()
+}
+
+// readsOwnInput tells of arguments that say something before the call fills
+// them in: the room for an address, the buffers of a read.
+func readsOwnInput(a syscalls.Arg) bool {
+	switch a.Struct {
+	case syscalls.StructSocklen, syscalls.StructFileHandle, syscalls.StructIovec, syscalls.StructMsghdr, syscalls.StructMmsghdr:
+		return true
+	}
+	return false
 }
 
 // value is one argument to be shown.

@@ -136,7 +136,11 @@ func showStatx(d *decoder, v value) (string, bool) {
 	}
 	add("blocks", utoa(w.u64(48)))
 	add("attributes_mask", d.flags(syscalls.SetStatxAttr, w.u64(56)))
+	const btime = 0x800
 	for i, name := range []string{"atime", "btime", "ctime", "mtime"} {
+		if name == "btime" && w.u32(0)&btime == 0 {
+			continue
+		}
 		sec, nsec := int64(w.u64(64+16*i)), int64(w.u32(72+16*i))
 		add(name, fields("tv_sec="+itoa(sec), "tv_nsec="+itoa(nsec))+d.when(sec, nsec, 9))
 	}
@@ -178,10 +182,16 @@ func showStatfs(d *decoder, v value) (string, bool) {
 			n[9+i] = w.u64(64 + 8*i)
 		}
 	}
-	return fields("f_type="+d.enum(syscalls.SetSysmagic, n[0]), "f_bsize="+utoa(n[1]), "f_blocks="+utoa(n[2]),
+	return fields("f_type="+bare(d.enum(syscalls.SetSysmagic, n[0])), "f_bsize="+utoa(n[1]), "f_blocks="+utoa(n[2]),
 		"f_bfree="+utoa(n[3]), "f_bavail="+utoa(n[4]), "f_files="+utoa(n[5]), "f_ffree="+utoa(n[6]),
 		fmt.Sprintf("f_fsid={val=[%s, %s]}", hex(n[7]), hex(n[8])), "f_namelen="+utoa(n[9]),
 		"f_frsize="+utoa(n[10]), "f_flags="+d.flags(syscalls.SetStFlags, n[11])), true
+}
+
+// bare drops the comment of an unknown value.
+func bare(s string) string {
+	s, _, _ = strings.Cut(s, " /*")
+	return s
 }
 
 // showDirents counts directory entries as strace does, or lists them.
@@ -221,11 +231,7 @@ func showDirents(d *decoder, v value) (string, bool) {
 		more = "+"
 	}
 	if !d.o.Verbose {
-		noun := "entries"
-		if len(parts) == 1 && more == "" {
-			noun = "entry"
-		}
-		return fmt.Sprintf("%s /* %d%s %s */", hex(v.addr), len(parts), more, noun), true
+		return fmt.Sprintf("%s /* %d%s entries */", hex(v.addr), len(parts), more), true
 	}
 	if more != "" {
 		parts = append(parts, "...")
@@ -312,13 +318,28 @@ func showFileHandle(d *decoder, v value) (string, bool) {
 		return "", false
 	}
 	n := w.u32(0)
-	parts := []string{"handle_bytes=" + utoa(uint64(n))}
-	out := v.arg.Dir&syscalls.DirOut != 0
-	if out && (!d.in.Returned || d.failed()) {
-		return fields(parts...), true
+	size := "handle_bytes=" + utoa(uint64(n))
+	if v.arg.Dir&syscalls.DirOut != 0 {
+		const overflow = 75 // EOVERFLOW: the size is what was missing
+		if !d.in.Returned || d.failed() && syscalls.ErrnoOf(d.in.Ret) != overflow {
+			return fields(size), true
+		}
+		if b := d.in.Entry; b != nil {
+			if was := b(v.addr, 4); len(was) >= 4 {
+				size = "handle_bytes=" + utoa(uint64(view{b: was}.u32(0)))
+			}
+		}
+		if b := d.in.Exit; b != nil {
+			if is := b(v.addr, 4); len(is) >= 4 && "handle_bytes="+utoa(uint64(view{b: is}.u32(0))) != size {
+				size += " => " + utoa(uint64(view{b: is}.u32(0)))
+			}
+		}
+		if d.failed() {
+			return fields(size), true
+		}
 	}
 	const maxHandle = 128
-	parts = append(parts, "handle_type="+hex(uint64(w.u32(4))))
+	parts := []string{size, "handle_type=" + itoa(int64(int32(w.u32(4))))}
 	if n > maxHandle {
 		return fields(append(parts, "f_handle=...")...), true
 	}
@@ -326,7 +347,7 @@ func showFileHandle(d *decoder, v value) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	return fields(append(parts, fmt.Sprintf("f_handle=0x%x", b))...), true
+	return fields(append(parts, "f_handle="+hexBytes(b))...), true
 }
 
 func showMountAttr(d *decoder, v value) (string, bool) {
@@ -350,37 +371,49 @@ func showWinsize(d *decoder, v value) (string, bool) {
 	return fields(parts...), true
 }
 
-// showTermios shows a terminal's settings with the few flags strace's short
-// form has.
+// showTermios shows a terminal's settings.
 func showTermios(d *decoder, v value) (string, bool) {
 	w, ok := d.view(v, 36)
 	if !ok {
 		return "", false
 	}
-	cflag, lflag := w.u32(8), w.u32(12)
-	text := "{" + baud(cflag)
-	for _, f := range []struct {
-		on   bool
-		name string
-	}{
-		{w.u32(4)&1 != 0, "opost"}, {lflag&1 != 0, "isig"}, {lflag&2 != 0, "icanon"}, {lflag&8 != 0, "echo"},
-	} {
-		if f.on {
-			text += " " + f.name
-		} else {
-			text += " -" + f.name
-		}
+	parts := []string{
+		"c_iflag=" + d.flags(syscalls.SetCIflag, uint64(w.u32(0))), "c_oflag=" + d.flags(syscalls.SetCOflag, uint64(w.u32(4))),
+		"c_cflag=" + d.cflag(w.u32(8)), "c_lflag=" + d.flags(syscalls.SetCLflag, uint64(w.u32(12))),
 	}
-	return text + " ...}", true
+	if !d.o.Verbose {
+		return fields(append(parts, "...")...), true
+	}
+	var chars []string
+	names := strings.Fields("VINTR VQUIT VERASE VKILL VEOF VTIME VMIN VSWTC VSTART VSTOP VSUSP VEOL VREPRINT VDISCARD VWERASE VLNEXT VEOL2 17 18")
+	for i, name := range names {
+		chars = append(chars, "["+name+"]="+hex(uint64(w.u8(17+i))))
+	}
+	return fields(append(parts, "c_line="+lineDiscipline(w.u8(16)), "c_cc="+bracketed(chars))...), true
 }
 
-// baud names the speed in c_cflag (asm-generic/termbits.h).
-func baud(cflag uint32) string {
-	const mask, ex = 0o10017, 0o10000
-	low := strings.Fields("B0 B50 B75 B110 B134 B150 B200 B300 B600 B1200 B1800 B2400 B4800 B9600 B19200 B38400")
-	high := strings.Fields("BOTHER B57600 B115200 B230400 B460800 B500000 B576000 B921600 B1000000 B1152000 B1500000 B2000000 B2500000 B3000000 B3500000 B4000000")
-	if cflag&ex != 0 {
-		return high[cflag&mask&^ex]
+// cflag shows the control flags, with the input speed between the output
+// speed and the rest.
+func (d *decoder) cflag(v uint32) string {
+	const shift, speed = 16, 0x100f
+	text := d.flags(syscalls.SetCCflag, uint64(v&^(speed<<shift)))
+	in := v >> shift & speed
+	if in == 0 {
+		return text
 	}
-	return low[cflag&mask]
+	out, rest, more := strings.Cut(text, "|")
+	name, _, _ := strings.Cut(d.flags(syscalls.SetCCflag, uint64(in)), "|")
+	out += "|" + name + "<<IBSHIFT"
+	if more {
+		out += "|" + rest
+	}
+	return out
+}
+
+func lineDiscipline(n uint8) string {
+	names := strings.Fields("N_TTY N_SLIP N_MOUSE N_PPP N_STRIP N_AX25 N_X25 N_6PACK N_MASC N_R3964 N_PROFIBUS_FDL N_IRDA N_SMSBLOCK N_HDLC N_SYNC_PPP N_HCI")
+	if int(n) < len(names) {
+		return names[n]
+	}
+	return hex(uint64(n)) + " /* N_??? */"
 }

@@ -29,6 +29,9 @@ func showIovec(d *decoder, v value) (string, bool) {
 	}
 	left := -1
 	if v.arg.Dir&syscalls.DirOut != 0 {
+		if d.failed() || !d.in.Returned {
+			return d.iovecs(v, v.addr, n, -1, true)
+		}
 		left = int(d.in.Ret)
 	}
 	return d.iovecs(v, v.addr, n, left, v.arg.Struct == syscalls.StructIovecbase)
@@ -58,6 +61,10 @@ func (d *decoder) iovecs(v value, addr uint64, n, left int, baseOnly bool) (stri
 }
 
 func showMsghdr(d *decoder, v value) (string, bool) {
+	if v.arg.Dir&syscalls.DirOut != 0 && (!d.in.Returned || d.failed()) {
+		w, ok := d.view(v, 2*d.bits/8)
+		return fields("msg_namelen=" + utoa(uint64(w.u32(w.long)))), ok
+	}
 	return d.msghdr(v, v.addr, msgLength(d, v))
 }
 
@@ -103,6 +110,9 @@ func (d *decoder) msghdr(v value, addr uint64, left int) (string, bool) {
 }
 
 func showMmsghdr(d *decoder, v value) (string, bool) {
+	if v.arg.Dir&syscalls.DirOut != 0 && (!d.in.Returned || d.failed()) {
+		return "", false
+	}
 	n, ok := d.count(v)
 	if !ok {
 		return "", false
@@ -124,11 +134,22 @@ func showMmsghdr(d *decoder, v value) (string, bool) {
 			return "", false
 		}
 		parts := []string{"msg_hdr=" + hdr}
-		if v.arg.Dir&syscalls.DirOut != 0 || d.in.Returned && int64(i) < d.in.Ret {
+		if d.in.Returned && int64(i) < d.in.Ret {
+			length = d.messageLength(v.addr+uint64(i*size+7*w.long), length)
 			parts = append(parts, "msg_len="+utoa(uint64(length)))
 		}
 		return fields(parts...), true
 	})
+}
+
+// messageLength reads what the call stored as a message's length.
+func (d *decoder) messageLength(addr uint64, otherwise uint32) uint32 {
+	if d.in.Exit != nil {
+		if b := d.in.Exit(addr, 4); len(b) >= 4 {
+			return view{b: b}.u32(0)
+		}
+	}
+	return otherwise
 }
 
 // control shows ancillary data: passed descriptors and credentials.
@@ -228,11 +249,19 @@ func (d *decoder) sockaddr(v value, addr uint64, n int) (string, bool) {
 	case fam == afInet6 && n >= 24:
 		return fields(family, inet6(w, b)), true
 	case fam == afNetlink && n >= 12:
-		return fields(family, fmt.Sprintf("nl_pid=%d, nl_groups=%08x", int32(w.u32(4)), w.u32(8))), true
+		return fields(family, fmt.Sprintf("nl_pid=%d, nl_groups=%s", int32(w.u32(4)), groups(w.u32(8)))), true
 	case fam == afVsock && n >= 16:
 		return fields(family, fmt.Sprintf("svm_cid=%s, svm_port=%s", hex(uint64(w.u32(8))), hex(uint64(w.u32(4))))), true
 	}
 	return fields(family, "sa_data="+syscalls.Quote(string(b[2:]), false)), true
+}
+
+// groups is C's %#08x.
+func groups(n uint32) string {
+	if n == 0 {
+		return "00000000"
+	}
+	return fmt.Sprintf("0x%06x", n)
 }
 
 func sunPath(b []byte) string {
@@ -286,14 +315,21 @@ func showSockopt(d *decoder, v value) (string, bool) {
 		return "", false
 	}
 	const (
-		soLinger, soPeercred, soRcvtimeo, soSndtimeo, soPeersec, soBindtodevice = 13, 17, 20, 21, 31, 25
-		tcpCongestion                                                           = 13
+		soError, soLinger, soPeercred, soRcvtimeo, soSndtimeo, soPeersec, soBindtodevice = 4, 13, 17, 20, 21, 31, 25
+		tcpCongestion                                                                    = 13
 	)
 	level, opt := d.in.Args[1], d.in.Args[2]
 	switch {
 	case level == solSocket && opt == soLinger && n == 8:
 		w, ok := d.view(v, 8)
 		return fields("l_onoff="+itoa(int64(int32(w.u32(0)))), "l_linger="+itoa(int64(int32(w.u32(4))))), ok
+	case level == solSocket && opt == soError && n == 4:
+		w, ok := d.view(v, 4)
+		name := syscalls.ErrnoName(int(int32(w.u32(0))))
+		if name == "" {
+			name = itoa(int64(int32(w.u32(0))))
+		}
+		return "[" + name + "]", ok
 	case level == solSocket && opt == soPeercred && n == 12:
 		w, ok := d.view(v, 12)
 		return fields("pid="+utoa(uint64(w.u32(0))), "uid="+id(w.u32(4)), "gid="+id(w.u32(8))), ok

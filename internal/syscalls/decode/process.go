@@ -51,9 +51,6 @@ func processShower(s syscalls.Struct) showFunc {
 }
 
 func showWstatus(d *decoder, v value) (string, bool) {
-	if d.in.Ret == 0 { // WNOHANG and no child: nothing was written
-		return "", false
-	}
 	w, ok := d.view(v, 4)
 	if !ok {
 		return "", false
@@ -68,7 +65,7 @@ func waitStatus(s uint32) string {
 	case s&0xff == 0x7f && s&0xffff != 0xffff:
 		text := "{WIFSTOPPED(s) && WSTOPSIG(s) == " + stopSignal(int(s>>8&0xff)) + "}"
 		if event := s >> 16; event != 0 {
-			text += " | " + traceEvent(event) + " << 16"
+			text += "|" + traceEvent(event) + "<<16"
 		}
 		return text
 	case s&0xffff == 0xffff:
@@ -374,6 +371,8 @@ func (d *decoder) cloneResult(w view, flags uint64, text string) string {
 	if flags&parentTID != 0 {
 		if b := d.in.Exit(w.u64(24), 4); len(b) >= 4 {
 			parts = append(parts, "parent_tid=["+itoa(int64(int32(view{b: b}.u32(0))))+"]")
+		} else {
+			parts = append(parts, "parent_tid="+hex(w.u64(24)))
 		}
 	}
 	if len(parts) == 0 {

@@ -82,8 +82,8 @@ func (d *decoder) returnNote() string {
 		if len(d.list) >= 5 {
 			return d.selectNote()
 		}
-	case "personality":
-		return ""
+	case "time":
+		return d.date(d.in.Ret)
 	}
 	return ""
 }

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hangtrace/hangtrace/internal/syscalls"
@@ -15,9 +16,9 @@ func timeShower(s syscalls.Struct) showFunc {
 	case syscalls.StructTimespec32:
 		return sized(8, timespec32)
 	case syscalls.StructTimespecs:
-		return showUtimes(16, timespec, "tv_nsec")
+		return showUtimes(16, timespec)
 	case syscalls.StructTimespecs32:
-		return showUtimes(8, timespec32, "tv_nsec")
+		return showUtimes(8, timespec32)
 	case syscalls.StructTimeval:
 		return sizedLong(2, timeval)
 	case syscalls.StructTimevals:
@@ -38,8 +39,8 @@ func timeShower(s syscalls.Struct) showFunc {
 		})
 	case syscalls.StructTms:
 		return sizedLong(4, func(v view) string {
-			return fields("tms_utime="+itoa(v.slong(0)), "tms_stime="+itoa(v.slong(1)),
-				"tms_cutime="+itoa(v.slong(2)), "tms_cstime="+itoa(v.slong(3)))
+			return fields("tms_utime="+ticks(v.ulong(0)), "tms_stime="+ticks(v.ulong(1)),
+				"tms_cutime="+ticks(v.ulong(2)), "tms_cstime="+ticks(v.ulong(3)))
 		})
 	}
 	return nil
@@ -82,7 +83,7 @@ const (
 )
 
 // showUtimes shows the access and modification times of utimensat.
-func showUtimes(size int, text func(view) string, _ string) showFunc {
+func showUtimes(size int, text func(view) string) showFunc {
 	return func(d *decoder, v value) (string, bool) {
 		return d.array(v, 2, size, func(w view) (string, bool) {
 			sec, nsec := int64(w.u64(0)), int64(w.u64(8))
@@ -138,4 +139,10 @@ func scale(nsec int64, digits int) int64 {
 		return nsec / 1000
 	}
 	return nsec
+}
+
+// date shows seconds since 1970 as a date.
+func (d *decoder) date(sec int64) string {
+	s := strings.TrimSuffix(strings.TrimPrefix(d.when(sec, 0, 0), " /* "), " */")
+	return s
 }

@@ -50,7 +50,7 @@ var kindNames = map[string]string{
 var retNames = map[string]string{
 	"": "RetInt", "fd": "RetFD", "ptr": "RetPtr", "hex": "RetPtr", "oct": "RetOctal", "pid": "RetPID",
 	"none": "RetNone", "fdflags": "RetFDFlags", "flflags": "RetFileFlags", "sig": "RetSignal",
-	"lease": "RetLease", "seals": "RetSeals", "sched": "RetSched",
+	"lease": "RetLease", "seals": "RetSeals", "sched": "RetSched", "time": "RetTime", "persona": "RetPersonality",
 }
 
 func parseCalls(path string, sets []*nameSet, consts []constants) ([]*call, error) {

@@ -65,7 +65,7 @@ func (s *nameSet) add(arch int, word, mask string, c constants) error {
 	if err != nil || !ok {
 		return err
 	}
-	it := item{name: name, val: v}
+	it := item{name: strings.ReplaceAll(name, "+", " or "), val: v}
 	if mask != "" {
 		if it.mask, _, err = valueOf(mask, arch, c); err != nil {
 			return err
@@ -120,6 +120,9 @@ func value(sets []*nameSet, name string, arch int, c constants) (uint64, error) 
 				return it.val, nil
 			}
 		}
+	}
+	if v, err := strconv.ParseUint(name, 0, 64); err == nil {
+		return v, nil
 	}
 	if v, ok := c.values[name]; ok {
 		return v, nil
