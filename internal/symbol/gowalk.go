@@ -41,7 +41,8 @@ type Frame struct {
 	// Runtime marks what the Go runtime's own dump leaves out.
 	Runtime bool
 	// Via says how the chain got here when not by a return address:
-	// "systemstack", "morestack", "signal", "cgo call".
+	// "systemstack", "morestack", "signal", "cgo call"; or "frame pointer", where
+	// a caller in between may be missing because the callee keeps none.
 	Via string
 	// Module, Offset and BuildID tell where code without a name is.
 	Module  string

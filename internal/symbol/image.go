@@ -25,6 +25,7 @@ type image struct {
 	machine  elf.Machine
 	pie      bool
 	segments []elf.ProgHeader // PT_LOAD by address
+	others   []elf.ProgHeader // all other program headers
 	sections []elf.SectionHeader
 
 	// Relocations of the kind "base + addend", by address: where they are
@@ -58,6 +59,9 @@ func openImage(r io.ReaderAt, size int64) (*image, error) {
 			}
 		case elf.PT_DYNAMIC:
 			dynamic = p.ProgHeader
+			fallthrough
+		default:
+			m.others = append(m.others, p.ProgHeader)
 		}
 	}
 	sort.SliceStable(m.segments, func(i, j int) bool { return m.segments[i].Vaddr < m.segments[j].Vaddr })

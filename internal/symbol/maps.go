@@ -87,10 +87,10 @@ func (t *GoTable) Bias(maps []Mapping, ofProgram func(Mapping) bool) (bias uint6
 // bias fits one executable mapping to the program headers.
 func (m *image) bias(at Mapping) (uint64, bool) {
 	for _, s := range m.segments {
-		if s.Flags&elf.PF_X == 0 || at.Offset/pageSize != s.Off/pageSize {
+		if s.Flags&elf.PF_X == 0 || at.Offset/pageSize < s.Off/pageSize || at.Offset >= s.Off+s.Filesz {
 			continue
 		}
-		return at.Start - (s.Vaddr - (s.Off - at.Offset)), true
+		return at.Start - (s.Vaddr + at.Offset - s.Off), true
 	}
 	return 0, false
 }

@@ -22,6 +22,7 @@ type victim struct {
 	pid     int
 	exe     string
 	threads map[string]int
+	frames  map[string]uint64 // frame pointers, where told
 	dump    map[uint64]goDump
 	in      io.Closer
 	stderr  *os.File
@@ -92,7 +93,7 @@ func start(t testing.TB, exe string, args ...string) *victim {
 	}
 	w.Close()
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait(); r.Close() })
-	v := &victim{pid: cmd.Process.Pid, exe: exe, threads: map[string]int{}, in: in, stderr: r}
+	v := &victim{pid: cmd.Process.Pid, exe: exe, threads: map[string]int{}, frames: map[string]uint64{}, in: in, stderr: r}
 	late := time.AfterFunc(2*time.Minute, func() { cmd.Process.Kill() })
 	defer late.Stop()
 	v.listen(t, out)
@@ -138,6 +139,9 @@ func (v *victim) listen(t testing.TB, out io.Reader) {
 		case strings.HasPrefix(line, "thread "):
 			f := strings.Fields(line)
 			v.threads[f[1]], _ = strconv.Atoi(f[2])
+			if len(f) > 3 {
+				v.frames[f[1]], _ = strconv.ParseUint(f[3], 0, 64)
+			}
 		}
 	}
 	t.Fatalf("%s ended before it was ready: %v\n%s", v.exe, in.Err(), dump.String())
