@@ -55,7 +55,7 @@ struct task_record {
 	u64 last_arrival_ns; /* the scheduler's clock */
 	u64 nvcsw, nivcsw;
 	u64 args[6];
-	u64 pc, sp, bp, ret;
+	u64 pc, sp, bp, lr, ret; /* lr: arm64 only */
 	s64 nr;
 	u32 pid, tid, ppid;
 	u32 state;	/* task_struct.__state */
@@ -69,7 +69,7 @@ struct task_record {
 	char comm[COMM_LEN];
 	char leader_comm[COMM_LEN];
 };
-_Static_assert(sizeof(struct task_record) == 8 + 5 * 8 + 6 * 8 + 4 * 8 + 8 + 12 * 4 + 32,
+_Static_assert(sizeof(struct task_record) == 8 + 5 * 8 + 6 * 8 + 5 * 8 + 8 + 12 * 4 + 32,
 	       "events.decodeTask reads fixed offsets");
 
 /* One open file, from iter/task_file. path_len bytes of path follow, padded to 8. */

@@ -106,6 +106,7 @@ static __always_inline void fill_registers(struct task_record *r, struct task_st
 	r->pc = c.pc;
 	r->sp = c.sp;
 	r->bp = c.bp;
+	r->lr = c.lr;
 	r->ret = c.ret;
 	r->nr = c.nr;
 	r->flags |= TASK_HAS_REGS;

@@ -47,7 +47,7 @@ static __always_inline int task_regs(struct task_struct *t, struct pt_regs *regs
 }
 
 struct call_regs {
-	u64 args[6], pc, sp, bp, ret;
+	u64 args[6], pc, sp, bp, lr, ret;
 	s64 nr;
 };
 
@@ -76,6 +76,7 @@ static __always_inline void call_regs(struct call_regs *c, struct pt_regs *r)
 	c->pc = r->pc;
 	c->sp = r->sp;
 	c->bp = r->regs[29];
+	c->lr = r->regs[30];
 	c->ret = r->regs[0];
 #endif
 }

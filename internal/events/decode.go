@@ -28,7 +28,7 @@ const (
 	flagCwdDetached   = 1 << 7
 
 	headerSize = 8
-	taskSize   = 216
+	taskSize   = 224
 	fileSize   = 72
 	maxStack   = 64
 	maxPath    = 4096
@@ -121,7 +121,7 @@ func decodeTask(rec []byte) (Task, error) {
 	for i := range t.Args {
 		t.Args[i] = f.u64()
 	}
-	t.PC, t.SP, t.BP = f.u64(), f.u64(), f.u64()
+	t.PC, t.SP, t.BP, t.LR = f.u64(), f.u64(), f.u64(), f.u64()
 	t.Return = int64(f.u64())
 	t.SyscallNR = int(int64(f.u64()))
 	t.PID, t.TID, t.PPID = int(f.u32()), int(f.u32()), int(f.u32())

@@ -74,8 +74,9 @@ type Task struct {
 	// Return is the return value register: meaningful only after the call.
 	Return int64
 	PC, SP uint64
-	// BP is the frame pointer register (rbp, x29), 0 when unknown.
-	BP uint64
+	// BP is the frame pointer register (rbp, x29), LR the link register of
+	// arm64 (x30); 0 when unknown.
+	BP, LR uint64
 	// Compat tells that the thread runs 32-bit code: other call numbers.
 	Compat bool
 
