@@ -1,4 +1,4 @@
-// go:build ignore
+//go:build ignore
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * The live tracer. sys_enter keeps one slot a thread, sys_exit sends a record

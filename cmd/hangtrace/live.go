@@ -127,4 +127,3 @@ func replayLive(rd *record.Reader, opts correlate.Options, out *output) (int, er
 		}
 	}
 }
-

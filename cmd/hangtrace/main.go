@@ -17,17 +17,23 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/hangtrace/hangtrace/internal/expendable"
+	"github.com/hangtrace/hangtrace/internal/userstack"
 )
 
 func main() {
 	// The child that may hang must not depend on anything but its requests.
 	if len(os.Args) > 1 && os.Args[1] == expendable.ChildCommand {
-		os.Exit(expendable.Main(os.Stdin, os.Stdout, nil))
+		os.Exit(expendable.Main(os.Stdin, os.Stdout, childOperations()))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	code := run(ctx, os.Args, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
+}
+
+// childOperations are what the expendable child can do besides its own.
+func childOperations() map[expendable.Op]expendable.Handler {
+	return map[expendable.Op]expendable.Handler{userstack.Op: userstack.Handle}
 }
 
 // run is main with its surroundings passed in. It returns the exit code.

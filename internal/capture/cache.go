@@ -45,6 +45,7 @@ type cache struct {
 	strings    memo[memoryKey, facts.UserString]
 	maps       memo[memoryKey, facts.ProcMaps]
 	resolved   memo[string, facts.ResolvedPath]
+	stacks     memo[memoryKey, facts.UserStack]
 	kubelets   map[kubeletKey]*facts.KubeletProcess
 	kubeletPID int
 	kube       *facts.Kube
@@ -93,6 +94,7 @@ func (c *cache) turn() {
 	c.strings.turn()
 	c.maps.turn()
 	c.resolved.turn()
+	c.stacks.turn()
 }
 
 // memoryRequests lists what must be read of the suspects of one process, and

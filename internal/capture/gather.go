@@ -43,6 +43,7 @@ func (s *Session) gather(ctx context.Context, snap *facts.Snapshot) {
 	s.userMemory(ctx, snap, suspects)
 	s.resolve(ctx, snap, suspects)
 	s.kube(ctx, snap, skip)
+	s.userStacks(ctx, snap, suspects)
 }
 
 // detail has the proc backend read calls and stacks of the threads that its

@@ -25,6 +25,9 @@ type Suspect struct {
 	// StartBootNS identifies the thread together with TID, Switches its stay
 	// in this very wait: what was read of it holds until they change.
 	StartBootNS, Switches uint64
+	// The registers the thread entered the kernel with; PC 0: unknown, or no
+	// user side.
+	PC, SP, BP, LR uint64
 }
 
 // StackAddresses lists the kernel addresses to be named before Suspects can
@@ -110,6 +113,9 @@ func (w *world) suspicious(t *events.Task) bool {
 
 func (w *world) suspect(t *events.Task) Suspect {
 	s := Suspect{PID: t.PID, TID: t.TID, MountNS: t.MountNS, StartBootNS: t.StartBootNS, Switches: t.Switches()}
+	if t.HasRegs && !t.KernelThread() && !t.IOWorker() && !t.Exiting() && !t.Compat {
+		s.PC, s.SP, s.BP, s.LR = t.PC, t.SP, t.BP, t.LR
+	}
 	c, ok := w.call(t)
 	if !ok {
 		s.Fault = !t.KernelThread()

@@ -15,6 +15,7 @@ const (
 	FormatBPFSlots = "bpf-slots/v1"          // struct slot with its path: calls in flight
 	FormatBPFRing  = "bpf-ring/v1"           // call, block and target records
 	FormatProcTask = "proc/task/v1"          // one JSON ProcThread a line
+	FormatBPFWalk  = "bpf-walk/v1"           // the records of bpf/walk.h
 )
 
 // The capture backends.
@@ -46,12 +47,17 @@ type Snapshot struct {
 	// InFlight are the raw slots of traced calls that have not returned; only
 	// the live tracer has them.
 	InFlight []Pass `json:"in_flight,omitempty"`
+	// Walks are walks over the kernel's structures, oldest first: only what the
+	// last two agree on is to be believed.
+	Walks []Pass `json:"walks,omitempty"`
 
 	Processes []Process    `json:"processes,omitempty"`
 	Links     []Link       `json:"links,omitempty"`
 	Strings   []UserString `json:"strings,omitempty"`
 	// Maps are the mappings of processes with a page fault in question.
 	Maps []ProcMaps `json:"maps,omitempty"`
+	// UserStacks are the user sides of the threads in question.
+	UserStacks []UserStack `json:"user_stacks,omitempty"`
 	// Symbols gives kernel addresses as "name+0x1a [module]"; "" = unknown.
 	Symbols  map[uint64]string `json:"symbols,omitempty"`
 	Mounts   []MountTable      `json:"mounts,omitempty"`
@@ -176,6 +182,46 @@ type UserString struct {
 type ProcMaps struct {
 	PID  int    `json:"pid"`
 	Text string `json:"text"`
+}
+
+// UserStack is the user side of one thread, or of a goroutine on no thread.
+type UserStack struct {
+	PID    int         `json:"pid"`
+	TID    int         `json:"tid,omitempty"`
+	Frames []UserFrame `json:"frames,omitempty"` // innermost first
+	// End is why the chain ends early; "" if it is whole.
+	End string `json:"end,omitempty"`
+	// Elided frames are left out behind Frames[ElidedAt-1].
+	Elided   int `json:"elided,omitempty"`
+	ElidedAt int `json:"elided_at,omitempty"`
+	// Goroutine is what runs on the thread, where that is known for sure.
+	Goroutine *Goroutine `json:"goroutine,omitempty"`
+}
+
+// UserFrame is one call of a chain.
+type UserFrame struct {
+	Function string `json:"function,omitempty"` // "" unknown
+	File     string `json:"file,omitempty"`
+	Line     int    `json:"line,omitempty"`
+	Inlined  bool   `json:"inlined,omitempty"`
+	// Via says how the chain got here when not by a return address.
+	Via string `json:"via,omitempty"`
+	// Module, Offset and BuildID tell where code without a name is.
+	Module  string `json:"module,omitempty"`
+	Offset  uint64 `json:"offset,omitempty"`
+	BuildID string `json:"build_id,omitempty"`
+}
+
+// Goroutine is what the Go runtime's structures tell of a goroutine.
+type Goroutine struct {
+	ID     uint64 `json:"id"`
+	Status string `json:"status,omitempty"`
+	// WaitSinceNS is when a garbage collection first found it blocked,
+	// CLOCK_MONOTONIC; 0 when none has.
+	WaitSinceNS uint64 `json:"wait_since_ns,omitempty"`
+	CreatedBy   string `json:"created_by,omitempty"`
+	ParentID    uint64 `json:"parent_id,omitempty"`
+	Start       string `json:"start,omitempty"`
 }
 
 // MountTable is the mountinfo of one mount namespace.
