@@ -2,12 +2,13 @@ package decode
 
 import "github.com/hangtrace/hangtrace/internal/syscalls"
 
-// When says at which end of a call memory is to be read.
+// When says at which ends of a call memory is to be read: AtEntry, AtExit, or
+// both.
 type When uint8
 
 // The two ends.
 const (
-	AtEntry When = iota + 1
+	AtEntry When = 1 << iota
 	AtExit       // only if the call did not fail, unless AtError is set
 )
 
@@ -29,7 +30,7 @@ const (
 	// LenArg points to.
 	RulePointed
 	// RuleIovec reads an array of struct iovec with argument LenArg elements,
-	// then the memory of each.
+	// or one without a LenArg, then the memory of each.
 	RuleIovec
 	// RuleMsghdr reads a struct msghdr, then its name, its iovecs with their
 	// memory, and its control data.
@@ -57,8 +58,9 @@ type Capture struct {
 	AtError bool
 }
 
-// MaxCaptures is how many captures a call has at most: accept, getsockopt.
-const MaxCaptures = 8
+// MaxCaptures is how many captures a call has at most. Only pselect6 has more
+// than 4.
+const MaxCaptures = 5
 
 // Needs gives what is to be captured of a call with any arguments: for a call
 // such as fcntl, whose second argument decides what the third points to, the
@@ -88,21 +90,24 @@ func NeedsFor(c syscalls.Call, args [6]uint64) []Capture {
 	return out
 }
 
-// merge adds a capture; one of the same memory grows to the larger size.
+// merge adds a capture. One of the same memory is read at both ends if need be,
+// and grows to the larger size; a string or an array goes before a structure
+// that another variant of the call has in the same place.
 func merge(list []Capture, c Capture) []Capture {
 	for i := range list {
 		o := &list[i]
-		if o.Arg != c.Arg || o.When != c.When {
+		if o.Arg != c.Arg {
 			continue
 		}
-		switch {
-		case o.Rule == c.Rule:
-			o.Size = max(o.Size, c.Size)
-		case o.Rule == RuleFixed: // a string or an array instead of a structure
+		when, atError, data := o.When|c.When, o.AtError || c.AtError, o.Data && c.Data
+		size := max(o.Size, c.Size)
+		if o.Rule == RuleFixed {
 			*o = c
 		}
-		o.AtError = o.AtError || c.AtError
-		o.Data = o.Data && c.Data
+		if o.Rule == c.Rule {
+			o.Size = size
+		}
+		o.When, o.AtError, o.Data = when, atError, data
 		return list
 	}
 	return append(list, c)
@@ -171,7 +176,7 @@ func waitsWithTimeout(list []syscalls.Arg) bool {
 func (c *Capture) rule(call syscalls.Call, a syscalls.Arg) bool {
 	c.LenArg = a.Len.ArgIndex()
 	switch a.Struct {
-	case syscalls.StructIovec, syscalls.StructIovecbase:
+	case syscalls.StructIovec, syscalls.StructIovecbase, syscalls.StructSigset6: // an address and a size, too
 		c.Rule, c.Data = RuleIovec, true
 		return true
 	case syscalls.StructMsghdr:
@@ -224,7 +229,7 @@ func structSize(arch syscalls.Arch, s syscalls.Struct) int {
 	switch s {
 	case syscalls.StructOff, syscalls.StructLong, syscalls.StructUlong, syscalls.StructUlonghex:
 		return word
-	case syscalls.StructTimeval, syscalls.StructUtimbuf, syscalls.StructSigset6:
+	case syscalls.StructTimeval, syscalls.StructUtimbuf:
 		return 2 * word
 	case syscalls.StructTimevals, syscalls.StructTms, syscalls.StructItimerval:
 		return 4 * word

@@ -88,15 +88,21 @@ func Unfinished(in Input, o Options) string {
 	list := in.Call.ArgsFor(in.Args)
 	cut := len(list)
 	for i, a := range list {
-		if waitsForExit(a) {
+		if waitsForExit(a) && !(in.Args[i] == 0 && isOffset(a)) {
 			cut = i
 			break
 		}
 	}
-	if in.Call.Name == "" || cut == len(list) || in.Call.Name == "clone" {
+	if in.Call.Name == "clone" {
+		return name(in) + "(" + beforeResult(Args(full, o))
+	}
+	if in.Call.Name == "" || cut == len(list) && in.Call.Name != "clone3" {
 		return name(in) + "(" + Args(full, o)
 	}
 	d := decoder{in: full, o: o, bits: in.Call.Arch.Bits(), list: list}
+	if in.Call.Name == "clone3" { // what it stored follows the structure
+		return name(in) + "(" + in.Call.FormatFirst(in.Args, d.printer(), 1)
+	}
 	text := in.Call.FormatFirst(in.Args, d.printer(), cut)
 	if text != "" {
 		text += ", "
@@ -104,9 +110,26 @@ func Unfinished(in Input, o Options) string {
 	return name(in) + "(" + text
 }
 
+// beforeResult cuts clone's text before what strace adds at its return.
+func beforeResult(text string) string {
+	for _, arg := range []string{", parent_tid=", ", tls=", ", child_tidptr="} {
+		text, _, _ = strings.Cut(text, arg)
+	}
+	return text
+}
+
+// isOffset tells of a file position that the call moves: without one strace
+// has nothing to wait for.
+func isOffset(a syscalls.Arg) bool {
+	return a.Struct == syscalls.StructOff || a.Struct == syscalls.StructLoff
+}
+
 // waitsForExit tells whether strace prints an argument only at the return.
 func waitsForExit(a syscalls.Arg) bool {
-	return a.Kind == syscalls.KindMem && a.Dir&syscalls.DirOut != 0 && !shownAtEntry(a)
+	if a.Kind != syscalls.KindMem {
+		return false
+	}
+	return a.Dir&syscalls.DirOut != 0 && !shownAtEntry(a) || a.Struct == syscalls.StructMmsghdr
 }
 
 // shownAtEntry are the structures whose changes strace shows behind the return
