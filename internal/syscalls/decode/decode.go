@@ -65,16 +65,7 @@ func Line(in Input, o Options) string {
 // Args shows the arguments. Of a call that has not returned, memory that the
 // kernel would fill in shows as an address.
 func Args(in Input, o Options) string {
-	d := decoder{in: in, o: o, bits: in.Call.Arch.Bits()}
-	if d.bits == 32 {
-		for i := range d.in.Args {
-			d.in.Args[i] = uint64(uint32(d.in.Args[i]))
-		}
-	}
-	d.list = in.Call.ArgsFor(d.in.Args)
-	if text, ok := d.wholeCall(); ok {
-		return text
-	}
+	d := newDecoder(in, o)
 	return in.Call.FormatArgs(in.Args, d.printer())
 }
 
@@ -99,7 +90,7 @@ func Unfinished(in Input, o Options) string {
 	if in.Call.Name == "" || cut == len(list) && in.Call.Name != "clone3" {
 		return name(in) + "(" + Args(full, o)
 	}
-	d := decoder{in: full, o: o, bits: in.Call.Arch.Bits(), list: list}
+	d := newDecoder(full, o)
 	if in.Call.Name == "clone3" { // what it stored follows the structure
 		return name(in) + "(" + in.Call.FormatFirst(in.Args, d.printer(), 1)
 	}
@@ -159,7 +150,7 @@ func Return(in Input, o Options) string {
 			text += syscalls.Bracket(path)
 		}
 	}
-	d := decoder{in: in, o: o, bits: in.Call.Arch.Bits(), list: in.Call.ArgsFor(in.Args)}
+	d := newDecoder(in, o)
 	if note := d.returnNote(); note != "" {
 		text += " (" + note + ")"
 	}
@@ -179,6 +170,37 @@ type decoder struct {
 	o    Options
 	list []syscalls.Arg
 	bits int
+}
+
+// budget bounds how much memory one line reads, whatever lengths and pointers
+// the traced program made up.
+const budget = 1 << 20
+
+func newDecoder(in Input, o Options) *decoder {
+	d := &decoder{in: in, o: o, bits: in.Call.Arch.Bits()}
+	if d.bits == 32 {
+		for i := range d.in.Args {
+			d.in.Args[i] = uint64(uint32(d.in.Args[i]))
+		}
+	}
+	d.list = in.Call.ArgsFor(d.in.Args)
+	left := budget
+	d.in.Entry, d.in.Exit = bounded(in.Entry, &left), bounded(in.Exit, &left)
+	return d
+}
+
+func bounded(m Memory, left *int) Memory {
+	if m == nil {
+		return nil
+	}
+	return func(addr uint64, n int) []byte {
+		if *left <= 0 {
+			return nil
+		}
+		b := m(addr, n)
+		*left -= len(b) + 16
+		return b
+	}
 }
 
 func (d *decoder) printer() syscalls.Printer {

@@ -468,8 +468,3 @@ func showSembufs(d *decoder, v value) (string, bool) {
 			"sem_flg="+d.flags(syscalls.SetSemflag, uint64(w.u16(4)))), true
 	})
 }
-
-// wholeCall shows the calls whose arguments depend on more than themselves.
-func (d *decoder) wholeCall() (string, bool) {
-	return "", false
-}
