@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/hangtrace/hangtrace/internal/capture"
+	"github.com/hangtrace/hangtrace/internal/loader"
 )
 
 // The exit codes of every command but check.
@@ -38,13 +39,8 @@ func usage(format string, args ...any) error {
 	return exitError{exitUsage, fmt.Errorf(format, args...)}
 }
 
-func usageError(c *cli.Context, err error, _ bool) error {
-	name := "hangtrace"
-	if c.Command != nil && c.Command.Name != "" && c.Command.Name != "hangtrace" {
-		name += " " + c.Command.Name
-	}
-	return usage("%w; try: %s --help", err, name)
-}
+// usageError is called by package cli on a command line it cannot read.
+func usageError(c *cli.Context, err error, _ bool) error { return flagError(c, err) }
 
 // targetError adds the next step to an error of finding the targets.
 func targetError(err error) error {
@@ -55,7 +51,16 @@ func targetError(err error) error {
 	case errors.Is(err, capture.ErrNoTarget):
 		return exitError{exitFailure, fmt.Errorf("%w; try: hangtrace report (looks at every process)", err)}
 	}
-	return exitError{exitFailure, err}
+	var exit exitError
+	switch {
+	case errors.As(err, &exit):
+		return err
+	case errors.Is(err, loader.ErrNotSupported):
+		return exitError{exitFailure, fmt.Errorf("%w; try: --backend proc", err)}
+	case strings.Contains(err.Error(), "try: "):
+		return exitError{exitFailure, err}
+	}
+	return exitError{exitFailure, fmt.Errorf("%w; try: hangtrace doctor", err)}
 }
 
 // oneLine makes an error fit on the one line it is allowed.

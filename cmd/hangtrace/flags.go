@@ -46,9 +46,21 @@ func judgeOptions(c *cli.Context) (correlate.Options, error) {
 	}
 	kinds, err := mounts.ParseKinds(c.StringSlice("fs"))
 	if err != nil {
-		return correlate.Options{}, usage("--fs: %w", err)
+		return correlate.Options{}, usage("--fs: %w; try: --fs all", err)
 	}
 	return correlate.Options{Threshold: threshold, Kinds: kinds}, nil
+}
+
+// queries reads --pid. An empty one is refused: it comes from an unset variable
+// in a script, and must not be taken for "every process".
+func queries(c *cli.Context) ([]string, error) {
+	list := c.StringSlice("pid")
+	for _, q := range list {
+		if q == "" || q == "pod:" || q == "cgroup:" {
+			return nil, usage("--pid %q names no process; try: --pid kubelet (or a PID, cgroup:PATH, pod:UID, all)", q)
+		}
+	}
+	return list, nil
 }
 
 // captureOptions reads the flags that say what to look at and how.

@@ -66,11 +66,14 @@ func liveAction(c *cli.Context) error {
 }
 
 func liveOptions(c *cli.Context) (live.Options, error) {
-	opts := live.Options{Queries: c.StringSlice("pid"), Duration: c.Duration("duration")}
+	asked, err := queries(c)
+	if err != nil {
+		return live.Options{}, err
+	}
+	opts := live.Options{Queries: asked, Duration: c.Duration("duration")}
 	if opts.Duration < 0 {
 		return opts, usage("--duration %s: must not be negative; try: --duration 30s", opts.Duration)
 	}
-	var err error
 	if opts.Capture, err = captureOptions(c); err != nil {
 		return opts, err
 	}

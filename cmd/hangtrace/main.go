@@ -39,7 +39,7 @@ func childOperations() map[expendable.Op]expendable.Handler {
 // run is main with its surroundings passed in. It returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	app := newApp(stdout, stderr)
-	err := app.RunContext(ctx, args)
+	err := app.RunContext(ctx, permute(app, args))
 	var exit exitError
 	switch {
 	case err == nil:
@@ -65,7 +65,8 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		Description:               "Without a command hangtrace is live: it shows what hangs now, then watches.",
 		Flags:                     liveFlags(),
 		Action:                    liveAction,
-		Commands:                  []*cli.Command{liveCommand(), reportCommand(), replayCommand(), doctorCommand(), versionCommand()},
+		Before:                    flagsBeforeCommand,
+		Commands:                  []*cli.Command{liveCommand(), reportCommand(), replayCommand(), doctorCommand(), versionCommand(), helpCommand()},
 		Writer:                    stdout,
 		ErrWriter:                 stderr,
 		HideVersion:               true,

@@ -81,7 +81,7 @@ func replayOptions(c *cli.Context, h record.Header) (correlate.Options, error) {
 	}
 	var err error
 	if opts.Kinds, err = mounts.ParseKinds(kinds); err != nil {
-		return opts, usage("--fs: %w", err)
+		return opts, usage("--fs: %w; try: --fs all", err)
 	}
 	return opts, nil
 }

@@ -39,7 +39,11 @@ func oneShot(c *cli.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(c.Context, deadline)
 	defer cancel()
-	if opts.Targets, err = capture.FindTargets(opts.Proc, c.StringSlice("pid")); err != nil {
+	asked, err := queries(c)
+	if err != nil {
+		return err
+	}
+	if opts.Targets, err = capture.FindTargets(opts.Proc, asked); err != nil {
 		return targetError(err)
 	}
 	out, err := openOutput(c)
@@ -52,7 +56,7 @@ func oneShot(c *cli.Context) error {
 	}
 	s, err := capture.New(opts)
 	if err != nil {
-		return exitError{exitFailure, fmt.Errorf("%w; try: --backend proc", err)}
+		return targetError(err)
 	}
 	defer s.Close()
 	snap, err := s.Snapshot(ctx)
@@ -81,13 +85,6 @@ func oneShot(c *cli.Context) error {
 func hungOrNot(hangs int) error {
 	if hangs > 0 {
 		return exitError{code: exitHung}
-	}
-	return nil
-}
-
-func noArguments(c *cli.Context) error {
-	if c.Args().Present() {
-		return usage("%q is no command or flag; try: hangtrace --help", c.Args().First())
 	}
 	return nil
 }

@@ -17,6 +17,9 @@ func versionCommand() *cli.Command {
 		Usage:        "version, commit, Go and BPF object checksum",
 		OnUsageError: usageError,
 		Action: func(c *cli.Context) error {
+			if err := noArguments(c); err != nil {
+				return err
+			}
 			sum := sha256.New()
 			for _, object := range bpf.Objects() {
 				sum.Write(object)

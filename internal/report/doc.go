@@ -40,7 +40,7 @@ func ParseForm(name string) (Form, error) {
 		}
 		names = append(names, string(form))
 	}
-	return "", fmt.Errorf("unknown output form %q (try: %s)", name, strings.Join(names, ", "))
+	return "", fmt.Errorf("unknown output form %q; try: %s", name, strings.Join(names, ", "))
 }
 
 // Options tune the forms made for people. The zero value is fine.
