@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"time"
 
 	"github.com/hangtrace/hangtrace/internal/correlate"
@@ -145,6 +146,7 @@ func (s *Session) Tick(ctx context.Context) (*facts.Snapshot, error) {
 	begin := time.Now()
 	snap := &facts.Snapshot{Backend: s.backend.name(), Node: s.cache.node(s.opts.Proc)}
 	snap.Targets, snap.AllProcesses, snap.KernelThreads = s.opts.Targets.List, s.opts.Targets.All, s.opts.Targets.KernelThreads
+	snap.OwnMountNS, _ = s.opts.Proc.Namespace(os.Getpid(), "mnt")
 	pass, err := s.backend.pass(ctx)
 	if err != nil {
 		return nil, err

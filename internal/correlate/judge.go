@@ -47,6 +47,9 @@ func judge(snap *facts.Snapshot, opts Options) (*world, *Report, error) {
 	}
 	r.Hangs = append(r.Hangs, w.blockedBy(waiting, r.Hangs)...)
 	assignRoles(w, r.Hangs)
+	for _, h := range r.Hangs {
+		w.remedies(h, r.Hangs)
+	}
 	sort.SliceStable(r.Hangs, func(i, j int) bool { return before(r.Hangs[i], r.Hangs[j]) })
 	w.describe(r)
 	r.Summary = summarise(r, elsewhere)
@@ -94,6 +97,8 @@ func (w *world) hang(t *events.Task) (*Hang, mounts.Kind, bool) {
 		Path: pl.path, Mount: pl.mount, KernelStack: w.frames(t), Volume: w.volume(t, &pl),
 		WaitingOn: w.waitingOn(t, v, &pl),
 	}
+	w.userStack(t, h)
+	h.Effect = Text(effectOf(string(h.Task.ProcessComm.Or(h.Task.Comm)), h.UserStack))
 	if len(h.KernelStack) == 0 && t.Wchan != "" {
 		h.KernelStack = []string{t.Wchan}
 	}
@@ -250,6 +255,7 @@ const (
 	sourceLastArrival = "last_arrival"
 	sourceSwitches    = "switch_counts"
 	sourceSwitch      = "sched_switch"
+	sourceGoroutine   = "goroutine_wait"
 )
 
 // blocked says since when a thread is blocked, by the best source there is.

@@ -93,13 +93,47 @@ type Hang struct {
 	Mount   *Mount   `json:"mount"`
 	Volume  *Volume  `json:"volume"`
 	// KernelStack is symbolised, innermost frame first.
-	KernelStack []string   `json:"kernel_stack"`
-	WaitingOn   *WaitingOn `json:"waiting_on"`
+	KernelStack []string `json:"kernel_stack"`
+	// UserStack is the chain of calls that led into the kernel, innermost
+	// first; nil: not readable. UserStackEnd is why it ends early.
+	UserStack    []Frame    `json:"user_stack"`
+	UserStackEnd Text       `json:"user_stack_end"`
+	Goroutine    *Goroutine `json:"goroutine"`
+	WaitingOn    *WaitingOn `json:"waiting_on"`
 	// Role is "root" or "victim": a victim waits behind another thread's lock.
 	Role string `json:"role"`
 	// WaitsBehind is the ID of the root; null for a root, and for a victim whose
 	// root is not known.
 	WaitsBehind Text `json:"waits_behind"`
+	// Effect is what does not work while this thread hangs, as far as its
+	// calls show it.
+	Effect Text `json:"effect"`
+	// Remedies free the thread, the least risky first. Printed, never run.
+	Remedies List[Remedy] `json:"remedies"`
+	// Warnings are the remedies that suggest themselves and make it worse.
+	Warnings List[string] `json:"warnings"`
+}
+
+// Frame is one call of a user stack.
+type Frame struct {
+	Function Text   `json:"function"`
+	File     Text   `json:"file"`
+	Line     Number `json:"line"`
+}
+
+// Goroutine is the goroutine that runs on a thread.
+type Goroutine struct {
+	ID uint64 `json:"id"`
+	// WaitMin is for how many minutes the runtime itself knows it blocked; nil
+	// when it never looked.
+	WaitMin *int64 `json:"wait_min"`
+}
+
+// Remedy is a command that frees a hang.
+type Remedy struct {
+	Command string `json:"command"`
+	Frees   string `json:"frees"`
+	Risk    string `json:"risk"`
 }
 
 // Task is the hung thread.

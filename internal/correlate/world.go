@@ -94,6 +94,7 @@ type world struct {
 	stacks      *stackReader
 	views       map[int]stackView
 	names       map[int][]string
+	users       map[int]*facts.UserStack // by TID; made when first asked for
 }
 
 func newWorld(snap *facts.Snapshot, opts Options) (*world, error) {

@@ -33,6 +33,10 @@ type Snapshot struct {
 	Node    Node      `json:"node"`
 	Backend string    `json:"backend"`
 
+	// OwnMountNS is the mount namespace hangtrace itself was started in: where
+	// the operator's commands run.
+	OwnMountNS uint32 `json:"own_mount_ns,omitempty"`
+
 	// Targets are the thread group IDs that were asked for, with how each was
 	// named; empty with AllProcesses.
 	Targets      []Target `json:"targets,omitempty"`

@@ -82,6 +82,8 @@ func (p *page) since(h *correlate.Hang) {
 		"last_arrival":  "it last ran then",
 		"switch_counts": "it has not run since then",
 		"sched_switch":  "it left the CPU then",
+
+		"goroutine_wait": "the Go runtime saw it blocked then",
 	}[h.Blocked.Source]
 	if how == "" {
 		how = "by " + clean(h.Blocked.Source)
@@ -91,13 +93,18 @@ func (p *page) since(h *correlate.Hang) {
 
 // hang prints the rows below the title of a root.
 func (p *page) hang(h *correlate.Hang) {
+	if h.Effect != "" {
+		p.words(indent+"effect"+strings.Repeat(" ", labelWidth-len("effect")), indent+strings.Repeat(" ", labelWidth), clean(string(h.Effect)))
+	}
 	p.since(h)
 	p.call(h)
 	p.path(h)
 	p.mount(h)
 	p.volume(h.Volume)
 	p.stack(h.KernelStack)
+	p.userStack(h)
 	p.waits(h.WaitingOn)
+	p.remedies(h)
 }
 
 func (p *page) call(h *correlate.Hang) {

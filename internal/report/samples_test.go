@@ -93,6 +93,21 @@ func fuseHang() *correlate.Hang {
 			PV: "pvc-3f6a1c9e-77d2-4c0b-8a55-0d1e2f3a4b5c", Driver: "cephfs.csi.ceph.com", Handle: handle,
 		},
 		KernelStack: fuseStack,
+		UserStack: []correlate.Frame{
+			{Function: "syscall.Syscall6", File: "/usr/local/go/src/syscall/syscall_linux.go", Line: 95},
+			{Function: "syscall.fstatat", File: "/usr/local/go/src/syscall/zsyscall_linux_amd64.go", Line: 1440},
+			{Function: "os.statNolog", File: "/usr/local/go/src/os/stat_unix.go", Line: 32},
+			{Function: "os.Stat", File: "/usr/local/go/src/os/stat.go", Line: 13},
+			{Function: "k8s.io/mount-utils.PathExists", File: "/src/mount_helper_common.go", Line: 139},
+			{Function: "k8s.io/kubernetes/pkg/kubelet.(*Kubelet).HandlePodCleanups"},
+		},
+		UserStackEnd: "frame pointer lost", Goroutine: &correlate.Goroutine{ID: 212, WaitMin: new(int64(41))},
+		Effect: "kubelet syncLoop is stuck in housekeeping: no pod on this node starts, stops or is cleaned up",
+		Remedies: []correlate.Remedy{
+			{Command: "echo 1 > /sys/fs/fuse/connections/53/abort", Frees: "every call blocked on this file system", Risk: "data not yet written to the server is lost"},
+			{Command: "umount '/var/lib/kubelet/pods/with blank'", Frees: "the mount point", Risk: "none after the abort"},
+		},
+		Warnings: []string{"not umount -l: it frees nobody"},
 		WaitingOn: &correlate.WaitingOn{Kind: "fuse-daemon", Evidence: []string{
 			"request_wait_answer in the kernel stack: the request is with the daemon",
 			"FUSE connection 53 has 1 request waiting",

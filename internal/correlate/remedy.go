@@ -1,0 +1,143 @@
+package correlate
+
+import (
+	"fmt"
+
+	"al.essio.dev/pkg/shellescape"
+
+	"github.com/hangtrace/hangtrace/internal/mounts"
+)
+
+// The warnings. Each was seen to make things worse; docs/remedies.md tells how.
+const (
+	warnLazy    = "not umount -l: it frees nobody, hides the mount from df and takes umount -f away"
+	warnRestart = "not a restart of the kubelet: it blocks again on the same directory"
+)
+
+// remedies lists what frees a root, the least risky first, chosen for the kind
+// of mount and the situation. A victim is freed with its root. Where nothing is
+// known to help, nothing is listed.
+func (w *world) remedies(h *Hang, all []*Hang) {
+	if h.Role != RoleRoot || h.Mount == nil {
+		return
+	}
+	attached := h.Mount.Attached == nil || *h.Mount.Attached
+	kind := mounts.Kind(h.Mount.Kind)
+	switch kind {
+	case mounts.KindCephFS:
+		w.cephHealth(h)
+		if attached {
+			w.forceUnmount(h, all)
+		} else {
+			w.killWaiter(h)
+		}
+	case mounts.KindCephFuse, mounts.KindFuse:
+		if kind == mounts.KindCephFuse {
+			w.cephHealth(h)
+		}
+		w.abortFuse(h, attached)
+	case mounts.KindRBD:
+		w.cephHealth(h)
+	}
+	if attached && (kind == mounts.KindCephFS || kind == mounts.KindCephFuse || kind == mounts.KindFuse || kind == mounts.KindRBD) {
+		h.Warnings = append(h.Warnings, warnLazy)
+	}
+	if p := w.procs[h.Task.PID]; p != nil && p.Kubelet != nil {
+		h.Warnings = append(h.Warnings, warnRestart)
+	}
+}
+
+func (w *world) cephHealth(h *Hang) {
+	h.Remedies = append(h.Remedies, Remedy{
+		Command: "ceph health detail",
+		Frees:   "nothing by itself: it shows which server to bring back, and then every waiter is freed",
+		Risk:    "none",
+	})
+}
+
+// forceUnmount is the cure for kernel cephfs. The first umount -f says EBUSY
+// but ends the blocked calls; the second one unmounts. A hung statfs is not
+// ended by it and keeps the mount busy.
+func (w *world) forceUnmount(h *Hang, all []*Hang) {
+	if h.Mount.Point == "" {
+		return
+	}
+	for _, o := range all {
+		if o.Mount != nil && o.Mount.Device == h.Mount.Device && o.Syscall != nil && (o.Syscall.Name == "statfs" || o.Syscall.Name == "fstatfs") {
+			h.Remedies = append(h.Remedies, Remedy{
+				Command: fmt.Sprintf("kill -KILL %d", o.Task.PID),
+				Frees:   fmt.Sprintf("the mount from %s, which umount -f does not end", o.Task.Comm),
+				Risk:    "ends " + o.Task.Comm,
+			})
+		}
+	}
+	cmd := "umount -f " + shellescape.Quote(string(h.Mount.Point))
+	h.Remedies = append(h.Remedies, Remedy{
+		Command: w.inNamespace(h, cmd) + "; " + w.inNamespace(h, cmd),
+		Frees:   "every call blocked on this mount gets EIO at once; the first umount says busy, the second unmounts",
+		Risk:    w.lossRisk(h),
+	})
+}
+
+// lossRisk says what ending the calls costs.
+func (w *world) lossRisk(h *Hang) string {
+	risk := "data not yet written to the server is lost"
+	if v := h.Volume; v != nil && v.Pod != nil && v.Pod.State == "running" {
+		return risk + fmt.Sprintf("; pod %s/%s still runs and gets EIO until it is restarted", v.Pod.Namespace, v.Pod.Name)
+	}
+	if v := h.Volume; v != nil && v.Pod != nil && v.Pod.State == "deleted" {
+		return risk + "; the pod is deleted already"
+	}
+	return risk + "; whoever still uses the volume gets errors"
+}
+
+// inNamespace runs a command where the mount is.
+func (w *world) inNamespace(h *Hang, cmd string) string {
+	own := w.snap.OwnMountNS
+	if own == 0 || h.Mount.Namespace == 0 || uint32(h.Mount.Namespace) == own {
+		return cmd
+	}
+	return fmt.Sprintf("nsenter -t %d -m -- %s", h.Task.PID, cmd)
+}
+
+// killWaiter is what is left once the mount is detached: umount -f then says
+// EINVAL.
+func (w *world) killWaiter(h *Hang) {
+	if h.Task.Killable == nil || !*h.Task.Killable || h.Task.KernelThread {
+		return
+	}
+	h.Remedies = append(h.Remedies, Remedy{
+		Command: fmt.Sprintf("kill -KILL %d", h.Task.PID),
+		Frees:   "this thread, and with it the whole process",
+		Risk:    fmt.Sprintf("ends %s; the mount is detached, umount -f can no longer reach it", h.Task.ProcessComm.Or(h.Task.Comm)),
+	})
+}
+
+// abortFuse ends a FUSE connection by its number, which works without a path.
+func (w *world) abortFuse(h *Hang, attached bool) {
+	number := w.fuseNumber(h)
+	if number != "" {
+		h.Remedies = append(h.Remedies, Remedy{
+			Command: fmt.Sprintf("mountpoint -q /sys/fs/fuse/connections || mount -t fusectl none /sys/fs/fuse/connections; echo 1 > /sys/fs/fuse/connections/%s/abort", number),
+			Frees:   "every call blocked on this file system gets ECONNABORTED at once; later ones get ENOTCONN until it is mounted anew",
+			Risk:    w.lossRisk(h),
+		})
+	}
+	if attached && h.Mount.Point != "" {
+		h.Remedies = append(h.Remedies, Remedy{
+			Command: w.inNamespace(h, "umount "+shellescape.Quote(string(h.Mount.Point))),
+			Frees:   "the mount point, once the connection is aborted: the directory can be cleaned up",
+			Risk:    "none after the abort",
+		})
+	}
+}
+
+// fuseNumber is the name of the connection's directory: the device number of
+// the superblock (major << 20 | minor).
+func (w *world) fuseNumber(h *Hang) string {
+	var major, minor uint32
+	if _, err := fmt.Sscanf(string(h.Mount.Device), "%d:%d", &major, &minor); err != nil {
+		return ""
+	}
+	return fmt.Sprint(major<<20 | minor)
+}

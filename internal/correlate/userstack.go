@@ -1,0 +1,74 @@
+package correlate
+
+import (
+	"strings"
+
+	"github.com/hangtrace/hangtrace/internal/events"
+	"github.com/hangtrace/hangtrace/internal/facts"
+)
+
+// userStack gives a hang the calls that led to it. What the Go runtime knows of
+// the wait can be an older bound than the scheduler's.
+func (w *world) userStack(t *events.Task, h *Hang) {
+	s := w.userStacks()[t.TID]
+	if s == nil || s.PID != t.PID {
+		return
+	}
+	h.UserStack, h.UserStackEnd = []Frame{}, Text(s.End)
+	for _, f := range s.Frames {
+		name := f.Function
+		if name == "" {
+			name = f.Module
+		}
+		h.UserStack = append(h.UserStack, Frame{Function: Text(name), File: Text(f.File), Line: Number(max(f.Line, 0))})
+	}
+	if s.Goroutine == nil {
+		return
+	}
+	h.Goroutine = &Goroutine{ID: s.Goroutine.ID}
+	since := s.Goroutine.WaitSinceNS
+	if since == 0 || since > t.SampledNS {
+		return
+	}
+	age := int64(t.SampledNS-since) / 1e6
+	minutes := age / 60_000
+	h.Goroutine.WaitMin = &minutes
+	if h.Blocked.AtLeast && age > h.Blocked.ForMS {
+		h.Blocked = Blocked{ForMS: age, AtLeast: true, Since: w.wall(since), Source: sourceGoroutine}
+	}
+}
+
+func (w *world) userStacks() map[int]*facts.UserStack {
+	if w.users == nil {
+		w.users = make(map[int]*facts.UserStack, len(w.snap.UserStacks))
+		for i := range w.snap.UserStacks {
+			w.users[w.snap.UserStacks[i].TID] = &w.snap.UserStacks[i]
+		}
+	}
+	return w.users
+}
+
+// effectOf says what does not work while a thread is stuck in these calls. The
+// table decides; its first row that fits wins.
+func effectOf(comm string, stack []Frame) string {
+	for _, row := range effects {
+		if row.comm != "" && !strings.HasPrefix(comm, row.comm) {
+			continue
+		}
+		if len(row.calls) == 0 || anyCall(stack, row.calls) {
+			return row.effect
+		}
+	}
+	return ""
+}
+
+func anyCall(stack []Frame, calls []string) bool {
+	for _, f := range stack {
+		for _, c := range calls {
+			if strings.Contains(string(f.Function), c) {
+				return true
+			}
+		}
+	}
+	return false
+}
