@@ -1,0 +1,188 @@
+package decode
+
+import (
+	"fmt"
+
+	"github.com/hangtrace/hangtrace/internal/syscalls"
+)
+
+// statFields are the fields of struct stat that are shown.
+type statFields struct {
+	dev, ino, nlink, rdev, size, blksize, blocks uint64
+	mode, uid, gid                               uint32
+	atime, mtime, ctime                          [2]int64
+}
+
+// showStat reads struct stat of the 64-bit architectures: x86 has its own
+// layout, arm64 the generic one.
+func showStat(d *decoder, v value) (string, bool) {
+	size := 128
+	if d.arch() == syscalls.AMD64 {
+		size = 144
+	}
+	if d.bits == 32 {
+		return "", false
+	}
+	w, ok := d.view(v, size)
+	if !ok {
+		return "", false
+	}
+	s := statFields{dev: w.u64(0), ino: w.u64(8), size: w.u64(48)}
+	if d.arch() == syscalls.AMD64 {
+		s.nlink, s.mode, s.uid, s.gid = w.u64(16), w.u32(24), w.u32(28), w.u32(32)
+		s.rdev, s.blksize, s.blocks = w.u64(40), w.u64(56), w.u64(64)
+	} else {
+		s.mode, s.nlink, s.uid, s.gid = w.u32(16), uint64(w.u32(20)), w.u32(24), w.u32(28)
+		s.rdev, s.blksize, s.blocks = w.u64(32), uint64(w.u32(56)), w.u64(64)
+	}
+	for i, t := range []*[2]int64{&s.atime, &s.mtime, &s.ctime} {
+		*t = [2]int64{int64(w.u64(72 + 16*i)), int64(w.u64(80 + 16*i))}
+	}
+	return d.stat(s), true
+}
+
+// showStat64 reads struct stat64 of the 32-bit architectures: i386 packs its
+// 64-bit fields on 4 bytes, arm aligns them.
+func showStat64(d *decoder, v value) (string, bool) {
+	pad := 0
+	if d.arch() == syscalls.ARM {
+		pad = 4
+	}
+	w, ok := d.view(v, 96+2*pad)
+	if !ok {
+		return "", false
+	}
+	s := statFields{
+		dev: w.u64(0), mode: w.u32(16), nlink: uint64(w.u32(20)), uid: w.u32(24), gid: w.u32(28),
+		rdev: w.u64(32), size: w.u64(44 + pad), blksize: uint64(w.u32(52 + pad)),
+	}
+	off := 56 + 2*pad
+	s.blocks = w.u64(off)
+	for i, t := range []*[2]int64{&s.atime, &s.mtime, &s.ctime} {
+		*t = [2]int64{int64(int32(w.u32(off + 8 + 8*i))), int64(w.u32(off + 12 + 8*i))}
+	}
+	s.ino = w.u64(off + 32)
+	return d.stat(s), true
+}
+
+func (d *decoder) stat(s statFields) string {
+	var parts []string
+	add := func(name, text string) { parts = append(parts, "st_"+name+"="+text) }
+	if d.o.Verbose {
+		add("dev", dev(s.dev))
+		add("ino", utoa(s.ino))
+	}
+	add("mode", syscalls.FileMode(d.arch(), s.mode))
+	if d.o.Verbose {
+		add("nlink", utoa(s.nlink))
+		add("uid", utoa(uint64(s.uid)))
+		add("gid", utoa(uint64(s.gid)))
+		add("blksize", utoa(s.blksize))
+		add("blocks", utoa(s.blocks))
+	}
+	if isDevice(s.mode) {
+		add("rdev", dev(s.rdev))
+	} else {
+		add("size", itoa(int64(s.size)))
+	}
+	if !d.o.Verbose {
+		return fields(append(parts, "...")...)
+	}
+	for _, t := range []struct {
+		name string
+		v    [2]int64
+	}{{"atime", s.atime}, {"mtime", s.mtime}, {"ctime", s.ctime}} {
+		add(t.name, itoa(t.v[0])+d.when(t.v[0], t.v[1], 9))
+		add(t.name+"_nsec", itoa(t.v[1]))
+	}
+	return fields(parts...)
+}
+
+func isDevice(mode uint32) bool {
+	const ifmt, ifchr, ifblk = 0o170000, 0o020000, 0o060000
+	return mode&ifmt == ifchr || mode&ifmt == ifblk
+}
+
+func dev(v uint64) string {
+	return syscalls.Makedev(syscalls.Major(v), syscalls.Minor(v))
+}
+
+// showStatx reads struct statx, the same everywhere.
+func showStatx(d *decoder, v value) (string, bool) {
+	w, ok := d.view(v, 256)
+	if !ok {
+		return "", false
+	}
+	var parts []string
+	add := func(name, text string) { parts = append(parts, "stx_"+name+"="+text) }
+	add("mask", d.flags(syscalls.SetStatx, uint64(w.u32(0))))
+	if d.o.Verbose {
+		add("blksize", utoa(uint64(w.u32(4))))
+	}
+	add("attributes", d.flags(syscalls.SetStatxAttr, w.u64(8)))
+	if d.o.Verbose {
+		add("nlink", utoa(uint64(w.u32(16))))
+		add("uid", id(w.u32(20)))
+		add("gid", id(w.u32(24)))
+	}
+	add("mode", syscalls.FileMode(d.arch(), uint32(w.u16(28))))
+	if d.o.Verbose {
+		add("ino", utoa(w.u64(32)))
+	}
+	add("size", utoa(w.u64(40)))
+	if !d.o.Verbose {
+		return fields(append(parts, "...")...), true
+	}
+	add("blocks", utoa(w.u64(48)))
+	add("attributes_mask", d.flags(syscalls.SetStatxAttr, w.u64(56)))
+	const btime = 0x800
+	for i, name := range []string{"atime", "btime", "ctime", "mtime"} {
+		if name == "btime" && w.u32(0)&btime == 0 {
+			continue
+		}
+		sec, nsec := int64(w.u64(64+16*i)), int64(w.u32(72+16*i))
+		add(name, fields("tv_sec="+itoa(sec), "tv_nsec="+itoa(nsec))+d.when(sec, nsec, 9))
+	}
+	add("rdev_major", utoa(uint64(w.u32(128))))
+	add("rdev_minor", utoa(uint64(w.u32(132))))
+	add("dev_major", utoa(uint64(w.u32(136))))
+	add("dev_minor", utoa(uint64(w.u32(140))))
+	add("mnt_id", hex(w.u64(144)))
+	return fields(parts...), true
+}
+
+// showStatfs reads struct statfs (fields are longs) and statfs64 (fields of 8
+// bytes between ints, packed as arm and i386 do).
+func showStatfs(d *decoder, v value) (string, bool) {
+	wide := d.bits == 32 // statfs64: only 32-bit calls have it
+	size := 120
+	if wide {
+		size = 84
+	}
+	w, ok := d.view(v, size)
+	if !ok {
+		return "", false
+	}
+	var n [12]uint64 // type bsize blocks bfree bavail files ffree fsid fsid namelen frsize flags
+	if wide {
+		n[0], n[1] = uint64(w.u32(0)), uint64(w.u32(4))
+		for i := range 5 {
+			n[2+i] = w.u64(8 + 8*i)
+		}
+		for i := range 5 {
+			n[7+i] = uint64(w.u32(48 + 4*i))
+		}
+	} else {
+		for i := range 7 {
+			n[i] = w.u64(8 * i)
+		}
+		n[7], n[8] = uint64(w.u32(56)), uint64(w.u32(60))
+		for i := range 3 {
+			n[9+i] = w.u64(64 + 8*i)
+		}
+	}
+	return fields("f_type="+bare(d.enum(syscalls.SetSysmagic, n[0])), "f_bsize="+utoa(n[1]), "f_blocks="+utoa(n[2]),
+		"f_bfree="+utoa(n[3]), "f_bavail="+utoa(n[4]), "f_files="+utoa(n[5]), "f_ffree="+utoa(n[6]),
+		fmt.Sprintf("f_fsid={val=[%s, %s]}", hex(n[7]), hex(n[8])), "f_namelen="+utoa(n[9]),
+		"f_frsize="+utoa(n[10]), "f_flags="+d.flags(syscalls.SetStFlags, n[11])), true
+}
