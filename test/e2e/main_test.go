@@ -1,0 +1,114 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hangtrace/hangtrace/internal/testkit"
+)
+
+// The hidden commands, as first argument.
+const (
+	wordContainer = "e2e-container"
+	wordCrowd     = "e2e-crowd"
+	wordChild     = "e2e-child"
+	wordStat      = "e2e-stat"
+)
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 2 {
+		commands := map[string]func(args []string) error{
+			wordContainer: runContainer, wordCrowd: runCrowd, wordChild: runChild, wordStat: runStat,
+		}
+		if run := commands[os.Args[1]]; run != nil {
+			if err := run(os.Args[2:]); err != nil {
+				fmt.Fprintln(os.Stderr, os.Args[1]+":", err)
+				os.Exit(1)
+			}
+			os.Exit(0)
+		}
+	}
+	testkit.Main(m)
+}
+
+// ready says so and waits for a line.
+func ready() error {
+	fmt.Println("ready")
+	_, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	return err
+}
+
+// runContainer sees a volume as a container does: in a mount namespace of its
+// own (the caller made it), under another path. Arguments: the volume's mount
+// point on the node, the directory it is to appear at, and a file in it.
+func runContainer(args []string) error {
+	volume, point := args[0], args[1]
+	if err := os.MkdirAll(point, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount(volume, point, "", unix.MS_BIND, ""); err != nil {
+		return os.NewSyscallError("bind", err)
+	}
+	if err := unix.Unmount(volume, unix.MNT_DETACH); err != nil {
+		return os.NewSyscallError("umount", err)
+	}
+	if err := ready(); err != nil {
+		return err
+	}
+	return runStat([]string{filepath.Join(point, args[2])})
+}
+
+func runStat(args []string) error { return unix.Lstat(args[0], new(unix.Stat_t)) }
+
+// runChild starts a child that hangs. Argument: the path it asks for.
+func runChild(args []string) error {
+	if err := ready(); err != nil {
+		return err
+	}
+	// The tests' own process started this one with a death signal, the child
+	// gets its own by the supervisor.
+	p, err := os.StartProcess("/proc/self/exe", []string{"child", wordStat, args[0]}, &os.ProcAttr{Files: []*os.File{nil, os.Stdout, os.Stderr}})
+	if err != nil {
+		return err
+	}
+	fmt.Println(p.Pid)
+	_, err = p.Wait()
+	return err
+}
+
+// runCrowd blocks many threads, each on a file of its own. Arguments: a
+// directory on the volume and how many.
+func runCrowd(args []string) error {
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	debug.SetMaxThreads(n + 1000)
+	debug.SetGCPercent(-1)
+	runtime.GOMAXPROCS(8)
+	if err := ready(); err != nil {
+		return err
+	}
+	for i := range n {
+		go func() {
+			runtime.LockOSThread()
+			_ = runStat([]string{filepath.Join(args[0], fmt.Sprintf("file-%d", i))})
+			select {}
+		}()
+		if i%256 == 0 { // without a pause the runtime makes them all at once
+			time.Sleep(time.Millisecond)
+		}
+	}
+	_ = json.NewEncoder(os.Stdout).Encode("started")
+	select {}
+}
