@@ -61,7 +61,6 @@ var effects = []struct {
 	{"mount", nil, "a mount does not end: the pod that waits for the volume does not start"},
 	{"df", nil, "df hangs, and keeps the mount busy: umount -f fails until it is killed"},
 	{"node_exporter", nil, "node_exporter loses a thread on this mount: file-system metrics are late or missing"},
-	{"node-problem-det", nil, "node-problem-detector waits for a plugin: it reports no other problem meanwhile"},
 	{"node-problem-de", nil, "node-problem-detector waits for a plugin: it reports no other problem meanwhile"},
 	{"cephcsi", nil, "ceph-csi is stuck: volumes of this driver on this node are not mounted or unmounted"},
 	{"csi-", nil, "a CSI helper is stuck: volumes of its driver wait"},

@@ -93,9 +93,7 @@ func (p *page) since(h *correlate.Hang) {
 
 // hang prints the rows below the title of a root.
 func (p *page) hang(h *correlate.Hang) {
-	if h.Effect != "" {
-		p.words(indent+"effect"+strings.Repeat(" ", labelWidth-len("effect")), indent+strings.Repeat(" ", labelWidth), clean(string(h.Effect)))
-	}
+	p.effect(h)
 	p.since(h)
 	p.call(h)
 	p.path(h)

@@ -47,6 +47,7 @@ func (p *page) hangEvent(head string, e *correlate.Event) {
 	case correlate.EventHangSeen:
 		p.words(head, indent, p.paint(colorBad, fmt.Sprintf("%s hangs %s for %s (%s)",
 			who(&h.Task), doing(h), lasting(&h.Blocked), state(&h.Task))))
+		p.effect(h)
 		p.call(h)
 		p.path(h)
 		p.mount(h)
@@ -55,7 +56,9 @@ func (p *page) hangEvent(head string, e *correlate.Event) {
 			p.row("behind", "hang "+clean(h.WaitsBehind.Or("of a thread that is not known")))
 			return
 		}
+		p.userStack(h)
 		p.waits(h.WaitingOn)
+		p.remedies(h)
 	case correlate.EventHangUpdate:
 		p.line("%s%s still hangs %s after %s (%s)%s", head, who(&h.Task), doing(h),
 			lasting(&h.Blocked), state(&h.Task), onPath(h))

@@ -18,9 +18,10 @@ func (p *page) userStack(h *correlate.Hang) {
 		return
 	}
 	var tokens []string
-	for i, f := range h.UserStack {
+	shown := h.UserStack[plumbing(h.UserStack):]
+	for i, f := range shown {
 		if i == userFrames {
-			tokens = append(tokens, fmt.Sprintf("(+%d more)", len(h.UserStack)-i))
+			tokens = append(tokens, fmt.Sprintf("(+%d more)", len(shown)-i))
 			break
 		}
 		if i > 0 {
@@ -39,6 +40,36 @@ func (p *page) userStack(h *correlate.Hang) {
 		tokens = append(tokens, "(ends: "+clean(string(h.UserStackEnd))+")")
 	}
 	p.row("called by", tokens...)
+}
+
+// plumbing counts the innermost calls that every program makes on its way into
+// the kernel: of os.Stat and its insides only os.Stat itself is news.
+func plumbing(stack []correlate.Frame) int {
+	n := 0
+	for n < len(stack)-1 && hasPrefix(stack[n].Function, "syscall.", "runtime.", "internal/", "golang.org/x/sys/unix.") {
+		n++
+	}
+	for n < len(stack)-1 && hasPrefix(stack[n].Function, "os.") && hasPrefix(stack[n+1].Function, "os.") {
+		n++
+	}
+	return n
+}
+
+func hasPrefix(s correlate.Text, prefixes ...string) bool {
+	for _, p := range prefixes {
+		if strings.HasPrefix(string(s), p) {
+			return true
+		}
+	}
+	return false
+}
+
+// effect prints what does not work meanwhile.
+func (p *page) effect(h *correlate.Hang) {
+	if h.Effect == "" {
+		return
+	}
+	p.words(indent+"effect"+strings.Repeat(" ", labelWidth-len("effect")), indent+strings.Repeat(" ", labelWidth), clean(string(h.Effect)))
 }
 
 // shortFunction turns "k8s.io/kubernetes/pkg/kubelet.(*Kubelet).syncLoop" into
