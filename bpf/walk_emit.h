@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * How the walker walks and writes. Its state lies in globals: since 6.7 the
+ * verifier follows every value in the context of a bpf_loop() callback, which
+ * took a hundred times as many steps.
+ *
+ * No lock is held, so what we read may be freed or moved under us. Therefore:
+ * every read is a bpf_probe_read_kernel(), every loop is bounded, every node is
+ * asked whether it belongs to its list's owner, and a list that leads round is
+ * left. What is still wrong, two walks do not agree on.
+ */
+#ifndef HANGTRACE_WALK_EMIT_H
+#define HANGTRACE_WALK_EMIT_H
+
+#define FUSE_SUPER_MAGIC 0x65735546
+
+#define OUT_LEN	   (3 << 20)
+#define OUT_RECORD 2048 /* no record is longer, its path included */
+
+struct out_buffer {
+	u8 b[OUT_LEN];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, u32);
+	__type(value, struct out_buffer);
+} out SEC(".maps");
+
+u64 out_len; /* bytes used of out: user space takes them and sets it to 0 */
+u64 stats[WALK_STAT_MAX];
+u32 fault_site; /* where a failed read is counted */
+
+static __always_inline long rd(void *to, u32 size, const void *from)
+{
+	long err = bpf_probe_read_kernel(to, size, from);
+
+	if (err && fault_site < WALK_STAT_MAX)
+		stats[fault_site]++;
+	return err;
+}
+#define RD(to, from) rd(to, sizeof(*(to)), from)
+
+/* Room for one record, zeroed up to size. It counts once commit() is called. */
+static __always_inline void *reserve(u32 kind, u32 size)
+{
+	u32 zero = 0;
+	struct out_buffer *o = bpf_map_lookup_elem(&out, &zero);
+	struct record_header *h;
+	u64 at = out_len;
+
+	if (!o || at > OUT_LEN - OUT_RECORD) {
+		stats[WALK_STAT_DROPPED]++;
+		return NULL;
+	}
+	h = (void *)&o->b[at];
+	__builtin_memset(h, 0, size);
+	h->kind = kind;
+	h->size = size;
+	return h;
+}
+
+static __always_inline void commit(void *record)
+{
+	out_len += ((struct record_header *)record)->size;
+}
+
+/* Paths are put together here and copied once their length is known. */
+static struct {
+	u8 b[WALK_PATH_LEN + 256];
+} names;
+static struct walk_path names_path;
+
+#define PATH_DEPTH 48
+
+/*
+ * The names from d up to the root of its file system; with a mount, on through
+ * the mounts above.
+ */
+__noinline int path_names(u64 dentry, u64 mount)
+{
+	struct dentry___w *d = (void *)dentry, *up = NULL, *root;
+	struct mount___w *m = (void *)mount, *above;
+	const u8 *name;
+	u32 at;
+	long n;
+	int i;
+
+	/* In a global, whose value the verifier does not follow. */
+	names_path.len = 0;
+	names_path.flags = WALK_PATH_CUT;
+	for (i = 0; i < PATH_DEPTH && d; i++) {
+		root = m ? BPF_CORE_READ(m, mnt.mnt_root) : NULL;
+		if (RD(&up, &d->d_parent))
+			return 0;
+		if (d == up || d == root) {
+			above = m ? BPF_CORE_READ(m, mnt_parent) : NULL;
+			if (!above || above == m) {
+				names_path.flags = 0;
+				return 0;
+			}
+			d = BPF_CORE_READ(m, mnt_mountpoint);
+			m = above;
+			continue;
+		}
+		name = BPF_CORE_READ(d, d_name.name);
+		at = names_path.len;
+		if (at >= WALK_PATH_LEN)
+			return 0;
+		n = bpf_probe_read_kernel_str(&names.b[at], 256, name);
+		if (n <= 0 || at + n > WALK_PATH_LEN)
+			return 0;
+		names_path.len = at + n;
+		d = up;
+	}
+	return 0;
+}
+
+/* Appends what path_names() found to a record of the given size. */
+static __always_inline void append_path(void *record, u32 size, struct walk_path *p)
+{
+	struct record_header *h = record;
+	u32 n = names_path.len;
+
+	if (n > WALK_PATH_LEN)
+		n = WALK_PATH_LEN;
+	p->flags = names_path.flags;
+	p->len = n;
+	n = (n + 7) & ~7u;
+	if (n > WALK_PATH_LEN)
+		n = WALK_PATH_LEN;
+	if (n)
+		bpf_probe_read_kernel(record + size, n, names.b);
+	h->size = size + n;
+}
+
+static __always_inline void no_path(void)
+{
+	names_path.len = 0;
+	names_path.flags = 0;
+}
+
+/* Some name of the inode. */
+static __always_inline u64 inode_alias(struct inode___w *in)
+{
+	struct hlist_node *n = NULL;
+
+	if (!in || RD(&n, &in->i_dentry.first) || !n)
+		return 0;
+	if (bpf_core_field_exists(((struct dentry___w *)0)->d_u.d_alias))
+		return (u64)n - bpf_core_field_offset(struct dentry___w, d_u.d_alias);
+	return (u64)n - bpf_core_field_offset(struct dentry___71, d_alias);
+}
+
+/* An inode's i_data belongs to it: tells inodes from other memory. */
+static __always_inline bool is_inode(struct inode___w *in)
+{
+	return BPF_CORE_READ(in, i_data.host) == in;
+}
+
+static __always_inline u64 fuse_node(struct inode___w *in)
+{
+	if (!bpf_core_type_exists(struct fuse_inode) || !in ||
+	    BPF_CORE_READ(in, i_sb, s_magic) != FUSE_SUPER_MAGIC)
+		return 0;
+	return BPF_CORE_READ((struct fuse_inode *)((void *)in -
+						   bpf_core_field_offset(struct fuse_inode, inode)),
+			     nodeid);
+}
+
+__noinline int emit_waiter(u64 task, u64 owner, u64 entry, u32 how)
+{
+	struct task_struct *t = (void *)task;
+	struct walk_waiter *w = reserve(WALK_WAITER, sizeof(*w));
+
+	if (!w)
+		return -1;
+	w->owner = owner;
+	w->entry = entry;
+	w->how = how;
+	w->stack = (u64)BPF_CORE_READ(t, stack);
+	w->start_ns = BPF_CORE_READ(t, start_boottime);
+	w->tid = BPF_CORE_READ(t, pid);
+	w->pid = BPF_CORE_READ(t, tgid);
+	w->state = task_state(t);
+	bpf_probe_read_kernel_str(w->comm, sizeof(w->comm), &t->comm);
+	/* A thread lives, and waits: else we read a slot that was reused. */
+	if (!w->tid || !w->state || !w->stack)
+		return -1;
+	commit(w);
+	return 0;
+}
+
+/* Brent: a node that moved to another list leads us round that list. */
+static u64 brent_anchor, brent_power, brent_steps;
+
+static __always_inline void brent_start(void)
+{
+	brent_anchor = 0;
+	brent_power = 1;
+	brent_steps = 0;
+}
+
+static __always_inline bool brent_seen(u64 node)
+{
+	if (node == brent_anchor) {
+		stats[WALK_STAT_CYCLE]++;
+		return true;
+	}
+	if (++brent_steps == brent_power) {
+		brent_anchor = node;
+		brent_power <<= 1;
+		brent_steps = 0;
+	}
+	return false;
+}
+
+/*
+ * The waiters of one queue. next_of and task_of are where a node keeps its
+ * next node and its task; entry is the node in the list_head sense.
+ */
+static u64 queue_head, queue_at, queue_owner;
+static u32 lock_dev; /* of a lock that belongs to no inode */
+static s64 queue_task;
+static u32 queue_how;
+
+static long queue_step(u32 i, void *ctx)
+{
+	struct list_head *p = (void *)queue_at, *next = NULL;
+	struct task_struct *t = NULL;
+
+	if (!p || queue_at == queue_head)
+		return 1;
+	if (i && brent_seen(queue_at))
+		return 1;
+	if (RD(&t, (struct task_struct **)((void *)p + queue_task)) || RD(&next, &p->next))
+		return 1;
+	if (t)
+		emit_waiter((u64)t, queue_owner, queue_at, queue_how);
+	queue_at = (u64)next;
+	return 0;
+}
+
+#define MAX_QUEUE 16384
+
+static __noinline int walk_queue(void)
+{
+	u32 site = fault_site;
+
+	fault_site = WALK_STAT_FAULT_WAITER;
+	brent_start();
+	if (bpf_loop(MAX_QUEUE, queue_step, NULL, 0) == MAX_QUEUE)
+		stats[WALK_STAT_BOUND]++;
+	fault_site = site;
+	return 0;
+}
+
+/* Begins at the list_head; most queues are empty. */
+static __always_inline void waiters(struct list_head *head, s64 task, u64 owner, u32 how)
+{
+	struct list_head *first = NULL;
+
+	if (RD(&first, &head->next) || !first || first == head)
+		return;
+	queue_head = (u64)head;
+	queue_at = (u64)first;
+	queue_task = task;
+	queue_owner = owner;
+	queue_how = how;
+	walk_queue();
+}
+
+static __always_inline void completion_waiters(struct completion *c, u64 owner, u32 how)
+{
+	waiters(&c->wait.task_list,
+		(s64)bpf_core_field_offset(struct swait_queue, task) -
+			(s64)bpf_core_field_offset(struct swait_queue, task_list),
+		owner, how);
+}
+
+static __always_inline void wq_waiters(struct wait_queue_head *q, u64 owner, u32 how)
+{
+	waiters(&q->head,
+		(s64)bpf_core_field_offset(struct wait_queue_entry, private) -
+			(s64)bpf_core_field_offset(struct wait_queue_entry, entry),
+		owner, how);
+}
+
+/* The first waiter of a lock, and the head that ends the ring, if it has one. */
+static __always_inline u64 rwsem_first(struct rw_semaphore___w *s, u64 *head)
+{
+	struct list_head *p = NULL;
+
+	*head = 0;
+	if (bpf_core_field_exists(((struct rw_semaphore___71 *)0)->first_waiter))
+		return (u64)BPF_CORE_READ((struct rw_semaphore___71 *)s, first_waiter);
+	*head = (u64)&s->wait_list;
+	if (RD(&p, &s->wait_list.next) || (u64)p == *head)
+		return 0;
+	return (u64)p;
+}
+
+static __always_inline u64 mutex_first(struct mutex___w *m, u64 *head)
+{
+	struct list_head *p = NULL;
+
+	*head = 0;
+	if (bpf_core_field_exists(((struct mutex___71 *)0)->first_waiter))
+		return (u64)BPF_CORE_READ((struct mutex___71 *)m, first_waiter);
+	*head = (u64)&m->wait_list;
+	if (RD(&p, &m->wait_list.next) || (u64)p == *head)
+		return 0;
+	return (u64)p;
+}
+
+#define LOCK_OWNER_FLAGS 0x07ul
+
+/* A lock somebody waits for, its owner, and all who wait. */
+__noinline int emit_lock(u64 lock, u64 owner, u64 inode, u32 type)
+{
+	struct inode___w *in = (void *)inode;
+	struct task_struct *t = (void *)(owner & ~LOCK_OWNER_FLAGS);
+	struct walk_lock *l;
+
+	no_path();
+	if (in)
+		path_names(inode_alias(in), 0);
+	l = reserve(WALK_LOCK, sizeof(*l));
+	if (!l)
+		return -1;
+	l->addr = lock;
+	l->type = type;
+	l->owner_flags = owner & LOCK_OWNER_FLAGS;
+	l->dev = lock_dev;
+	if (in) {
+		l->ino = BPF_CORE_READ(in, i_ino);
+		l->dev = BPF_CORE_READ(in, i_sb, s_dev);
+		l->node = fuse_node(in);
+	}
+	if (t) {
+		l->owner_tid = BPF_CORE_READ(t, pid);
+		l->owner_pid = BPF_CORE_READ(t, tgid);
+		l->owner_start_ns = BPF_CORE_READ(t, start_boottime);
+		bpf_probe_read_kernel_str(l->owner_comm, sizeof(l->owner_comm), &t->comm);
+	}
+	append_path(l, sizeof(*l), &l->path);
+	commit(l);
+	return 0;
+}
+
+/* first is the first waiter; without a head the ring ends where it began. */
+static __always_inline void lock_waiters(u64 lock, u64 first, u64 head)
+{
+	queue_head = head ?: first;
+	queue_at = first;
+	queue_task = bpf_core_field_offset(struct rwsem_waiter, task);
+	queue_owner = lock;
+	queue_how = HOW_LOCK;
+	if (!head) { /* the first one is its own end mark */
+		struct task_struct *t = NULL;
+		struct list_head *next = NULL;
+
+		if (RD(&t, (struct task_struct **)((void *)first + queue_task)) || !t)
+			return;
+		emit_waiter((u64)t, lock, first, HOW_LOCK);
+		if (RD(&next, &((struct list_head *)first)->next))
+			return;
+		queue_at = (u64)next;
+	}
+	walk_queue();
+}
+
+static __always_inline void rwsem_record(struct rw_semaphore___w *s, u64 inode, u32 type)
+{
+	u64 head, first = rwsem_first(s, &head);
+
+	if (!first)
+		return;
+	emit_lock((u64)s, BPF_CORE_READ(s, owner.counter), inode, type);
+	lock_waiters((u64)s, first, head);
+}
+
+static __always_inline void mutex_record(struct mutex___w *m, u64 inode, u32 type)
+{
+	u64 head, first = mutex_first(m, &head);
+
+	if (!first)
+		return;
+	emit_lock((u64)m, BPF_CORE_READ(m, owner.counter), inode, type);
+	lock_waiters((u64)m, first, head);
+}
+
+/*
+ * The work still to do, last in first out: trees, lists and tables of several
+ * depths in one flat loop, so that no callback nests.
+ */
+struct work {
+	u64 at;	   /* the node, or the table */
+	u64 head;  /* of a list; the number of a table's buckets */
+	u64 owner; /* what every node must belong to */
+	u32 kind;
+	u32 n;
+};
+#define WORK_MAX 256
+static struct work work[WORK_MAX];
+static u32 work_n;
+
+static __always_inline void push(u32 kind, u64 at, u64 head, u64 owner, u32 n)
+{
+	u32 i = work_n;
+
+	if (i >= WORK_MAX) {
+		stats[WALK_STAT_BOUND]++;
+		return;
+	}
+	work[i].kind = kind;
+	work[i].at = at;
+	work[i].head = head;
+	work[i].owner = owner;
+	work[i].n = n;
+	work_n = i + 1;
+}
+
+static __always_inline bool pop(struct work *w)
+{
+	u32 i = work_n - 1;
+
+	if (i >= WORK_MAX)
+		return false;
+	work_n = i;
+	*w = work[i];
+	stats[WALK_STAT_STEPS]++;
+	return true;
+}
+
+static __always_inline void push_tree(u32 kind, struct rb_root *root, u64 owner)
+{
+	struct rb_node *n = NULL;
+
+	if (!RD(&n, &root->rb_node) && n)
+		push(kind, (u64)n, 0, owner, 0);
+}
+
+/* The children of a tree's node, so that they come in order. */
+static __always_inline int push_children(u32 kind, u64 node, u64 owner)
+{
+	struct rb_node *n = (void *)node, *left = NULL, *right = NULL;
+
+	if (RD(&left, &n->rb_left) || RD(&right, &n->rb_right))
+		return -1;
+	if (right)
+		push(kind, (u64)right, 0, owner, 0);
+	if (left)
+		push(kind, (u64)left, 0, owner, 0);
+	return 0;
+}
+
+/* A tree that changes under us may send us down for ever: steps are bounded. */
+#define MAX_STEPS (1 << 17)
+
+#define RUN(step)                                                          \
+	do {                                                               \
+		if (bpf_loop(MAX_STEPS, step, NULL, 0) == MAX_STEPS)       \
+			stats[WALK_STAT_BOUND]++;                          \
+		work_n = 0;                                                \
+	} while (0)
+
+/* What the walk of the super blocks found for the others to walk. */
+#define MAX_TARGETS 1024
+struct targets {
+	u32 n;
+	u32 pad;
+	u64 at[MAX_TARGETS];
+};
+
+static __always_inline void target(struct targets *t, u64 addr)
+{
+	u32 i = t->n;
+
+	if (i >= MAX_TARGETS) {
+		stats[WALK_STAT_BOUND]++;
+		return;
+	}
+	t->at[i] = addr;
+	t->n = i + 1;
+}
+
+/* Super blocks, disks, libceph clients; inodes: super blocks whose inodes to look at. */
+struct targets cephs, fuses, rbds, clients, inodes;
+
+/* Super blocks that are of interest whatever their type, by device. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__uint(map_flags, 1); /* BPF_F_NO_PREALLOC */
+	__type(key, u32);
+	__type(value, u8);
+} devices SEC(".maps");
+
+/* What user space asks of the next walk. */
+u32 inodes_of_all; /* of every ceph, FUSE and rbd super block */
+u32 max_inodes;
+u64 stack_size; /* THREAD_SIZE */
+
+#endif /* HANGTRACE_WALK_EMIT_H */
