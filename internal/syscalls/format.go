@@ -53,13 +53,20 @@ func (c Call) FormatArgs(args [6]uint64, p Printer) string {
 // a call that has not returned.
 func (c Call) FormatFirst(args [6]uint64, p Printer, n int) string {
 	w := c.writer(args, p)
-	var parts []string
+	var b strings.Builder
+	b.Grow(24 * len(w.list))
+	first := true
 	for i := range min(n, len(w.list)) {
-		if w.list[i].Kind != KindSkip {
-			parts = append(parts, w.arg(i))
+		if w.list[i].Kind == KindSkip {
+			continue
 		}
+		if !first {
+			b.WriteString(", ")
+		}
+		first = false
+		b.WriteString(w.arg(i))
 	}
-	return strings.Join(parts, ", ")
+	return b.String()
 }
 
 func (c Call) writer(args [6]uint64, p Printer) writer {

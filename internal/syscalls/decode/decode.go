@@ -59,19 +59,28 @@ func (o Options) limit() int {
 
 // Line shows the whole call: `read(3, "abc", 100) = 3`.
 func Line(in Input, o Options) string {
-	return name(in) + "(" + Args(in, o) + ") = " + Return(in, o)
+	d := newDecoder(in, o)
+	return name(in) + "(" + d.args() + ") = " + d.ret()
 }
 
 // Args shows the arguments. Of a call that has not returned, memory that the
 // kernel would fill in shows as an address.
 func Args(in Input, o Options) string {
-	d := newDecoder(in, o)
-	return in.Call.FormatArgs(in.Args, d.printer())
+	return newDecoder(in, o).args()
+}
+
+func (d *decoder) args() string {
+	return d.in.Call.FormatArgs(d.in.Args, d.printer())
 }
 
 // Return shows the return value, with what strace puts behind it: the ready
 // descriptors of poll and select.
 func Return(in Input, o Options) string {
+	return newDecoder(in, o).ret()
+}
+
+func (d *decoder) ret() string {
+	in := &d.in
 	if !in.Returned {
 		return "?"
 	}
@@ -79,12 +88,11 @@ func Return(in Input, o Options) string {
 	if in.Call.Name == "" || syscalls.ErrnoOf(in.Ret) != 0 {
 		return text
 	}
-	if in.Call.RetFor(in.Args) == syscalls.RetFD && o.FDPath != nil {
-		if path := o.FDPath(int(in.Ret)); path != "" {
+	if in.Call.RetFor(in.Args) == syscalls.RetFD && d.o.FDPath != nil {
+		if path := d.o.FDPath(int(in.Ret)); path != "" {
 			text += syscalls.Bracket(path)
 		}
 	}
-	d := newDecoder(in, o)
 	if note := d.returnNote(); note != "" {
 		text += " (" + note + ")"
 	}
@@ -116,6 +124,7 @@ func newDecoder(in Input, o Options) *decoder {
 		for i := range d.in.Args {
 			d.in.Args[i] = uint64(uint32(d.in.Args[i]))
 		}
+		d.in.Ret = int64(int32(d.in.Ret))
 	}
 	d.list = in.Call.ArgsFor(d.in.Args)
 	left := budget

@@ -48,10 +48,11 @@ func run(dir string) error {
 		return err
 	}
 	for name, text := range map[string]func() (string, error){
-		"zcalls.go": func() (string, error) { return emitCalls(calls, consts) },
-		"zkinds.go": func() (string, error) { return emitKinds(calls, sets), nil },
-		"zsets.go":  func() (string, error) { return emitSets(sets), nil },
-		"znames.go": func() (string, error) { return emitNames(dir, consts[0]) },
+		"zcalls.go":  func() (string, error) { return emitCalls(calls, consts) },
+		"zkinds.go":  func() (string, error) { return emitKinds(calls, sets), nil },
+		"zsets.go":   func() (string, error) { return emitSets(sets), nil },
+		"zgroups.go": func() (string, error) { return emitGroups(filepath.Join(dir, "groups.txt"), calls) },
+		"znames.go":  func() (string, error) { return emitNames(dir, consts[0]) },
 	} {
 		s, err := text()
 		if err != nil {
