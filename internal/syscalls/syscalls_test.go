@@ -183,22 +183,31 @@ func TestPathArgs(t *testing.T) {
 func TestEmptyPath(t *testing.T) {
 	for _, tc := range []struct {
 		name string
+		nth  int
 		args [6]uint64
 		path string
 		null bool
 		want bool
 	}{
-		{"newfstatat", [6]uint64{3, 1, 2, unix.AT_EMPTY_PATH}, "", false, true},
-		{"newfstatat", [6]uint64{3, 1, 2, unix.AT_EMPTY_PATH}, "x", false, false},
-		{"newfstatat", [6]uint64{3, 1, 2, 0}, "", false, false},
-		{"statx", [6]uint64{3, 0, unix.AT_EMPTY_PATH}, "", true, true},
-		{"utimensat", [6]uint64{3, 0}, "", true, true},
-		{"readlinkat", [6]uint64{3, 1}, "", false, true},
-		{"openat", [6]uint64{3, 1}, "", false, false},
-		{"open", [6]uint64{1}, "", false, false},
+		{"newfstatat", 0, [6]uint64{3, 1, 2, unix.AT_EMPTY_PATH}, "", false, true},
+		{"newfstatat", 0, [6]uint64{3, 1, 2, unix.AT_EMPTY_PATH}, "x", false, false},
+		{"newfstatat", 0, [6]uint64{3, 1, 2, 0}, "", false, false},
+		{"statx", 0, [6]uint64{3, 0, unix.AT_EMPTY_PATH}, "", true, true},
+		{"utimensat", 0, [6]uint64{3, 0}, "", true, true},
+		{"readlinkat", 0, [6]uint64{3, 1}, "", false, true},
+		{"openat", 0, [6]uint64{3, 1}, "", false, false},
+		{"open", 0, [6]uint64{1}, "", false, false},
+		{"move_mount", 0, [6]uint64{3, 1, 4, 1, 0x4}, "", false, true},
+		{"move_mount", 1, [6]uint64{3, 1, 4, 1, 0x4}, "", false, false},
+		{"move_mount", 1, [6]uint64{3, 1, 4, 1, 0x40}, "", false, true},
+		{"linkat", 0, [6]uint64{3, 1, 4, 1, unix.AT_EMPTY_PATH}, "", false, true},
+		{"linkat", 1, [6]uint64{3, 1, 4, 1, unix.AT_EMPTY_PATH}, "", false, false},
+		{"fspick", 0, [6]uint64{3, 1, 8}, "", false, true},
+		{"fsconfig", 0, [6]uint64{3, 4, 0, 1, 5}, "", false, true},
+		{"fsconfig", 0, [6]uint64{3, 3, 0, 1, 5}, "", false, false},
 	} {
 		c, _ := ByName(AMD64, tc.name)
-		p := c.PathArgs(tc.args)[0]
+		p := c.PathArgs(tc.args)[tc.nth]
 		if got := p.IsDir(tc.args, tc.path, tc.null); got != tc.want {
 			t.Errorf("%s %#x %q: %v", tc.name, tc.args, tc.path, got)
 		}
@@ -210,6 +219,26 @@ func TestFDArg(t *testing.T) {
 		c, _ := ByName(AMD64, name)
 		if got := c.FDArg([6]uint64{}); got != want {
 			t.Errorf("%s: %d, want %d", name, got, want)
+		}
+	}
+}
+
+// TestClassesFitArguments: a class promises what the arguments hold.
+func TestClassesFitArguments(t *testing.T) {
+	for _, arch := range []Arch{AMD64, ARM64, I386, ARM} {
+		for _, c := range All(arch) {
+			paths, fds := c.PathArgs([6]uint64{}), c.FDArgs([6]uint64{})
+			if (c.Class == ClassPath) != (len(paths) > 0) {
+				t.Errorf("%s %s: class %v with paths %v", arch, c.Name, c.Class, paths)
+			}
+			if (c.Class == ClassFD || c.Class == ClassLock) && len(fds) == 0 {
+				t.Errorf("%s %s: class %v without a file descriptor", arch, c.Name, c.Class)
+			}
+			for _, a := range c.Args {
+				if a.Name == "" {
+					t.Errorf("%s %s: an argument has no name", arch, c.Name)
+				}
+			}
 		}
 	}
 }
