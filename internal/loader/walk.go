@@ -37,7 +37,7 @@ const (
 
 // Walker reads who waits for whom from the kernel's own structures. It
 // attaches nothing and takes no lock, so it cannot block; it must not be used
-// before something hangs, because loading takes tens of milliseconds. It sees
+// before something hangs, because loading takes a tenth of a second. It sees
 // the modules that were loaded when it was made.
 type Walker struct {
 	mu   sync.Mutex
