@@ -39,9 +39,9 @@ const (
 	BackendProc = "proc"
 )
 
-func newBackend(opts *Options) (backend, error) {
+func newBackend(opts *Options, ask asker) (backend, error) {
 	if opts.Backend == BackendProc {
-		return &procBackend{opts: opts, why: "asked for"}, nil
+		return &procBackend{opts: opts, ask: ask, why: "asked for"}, nil
 	}
 	s, err := loader.NewSnapshotter(loader.SnapshotOptions{All: opts.Targets.All, KernelThreads: opts.Targets.KernelThreads})
 	if err == nil {
@@ -51,7 +51,7 @@ func newBackend(opts *Options) (backend, error) {
 	if opts.Backend == BackendBPF {
 		return nil, fmt.Errorf("backend bpf: %w", err)
 	}
-	return &procBackend{opts: opts, why: err.Error()}, nil
+	return &procBackend{opts: opts, ask: ask, why: err.Error()}, nil
 }
 
 type bpfBackend struct {
@@ -112,6 +112,7 @@ func (b *bpfBackend) symbols(addrs []uint64) (map[uint64]string, error) {
 // procBackend does with /proc alone.
 type procBackend struct {
 	opts *Options
+	ask  asker
 	why  string
 }
 
@@ -150,19 +151,23 @@ func encodeThreads(threads []facts.ProcThread) (facts.Pass, error) {
 func (b *procBackend) detail(ctx context.Context, p facts.Pass, threads map[int][]int) (facts.Pass, []facts.Skipped) {
 	var skipped []facts.Skipped
 	found := make(map[int]expendable.Thread)
-	for _, pid := range slices.Sorted(maps.Keys(threads)) {
-		req := expendable.Request{Op: expendable.OpThreads, PID: pid, TIDs: threads[pid]}
-		answers, err := b.opts.Runner.Do(ctx, childKey(pid), []expendable.Request{req}, childDeadline(ctx))
-		for _, a := range answers {
+	work := make(map[int][]expendable.Request, len(threads))
+	for pid, tids := range threads {
+		work[pid] = []expendable.Request{{Op: expendable.OpThreads, PID: pid, TIDs: tids}}
+	}
+	replies := b.ask(ctx, work)
+	for _, pid := range slices.Sorted(maps.Keys(replies)) {
+		r := replies[pid]
+		for _, a := range r.answers {
 			for _, t := range a.Threads {
 				found[t.TID] = t
 			}
-			if err == nil && a.Err != "" {
-				err = errors.New(a.Err)
+			if r.err == nil && a.Err != "" {
+				r.err = errors.New(a.Err)
 			}
 		}
-		if err != nil {
-			skipped = append(skipped, facts.Skipped{What: fmt.Sprintf("calls and stacks of pid %d", pid), Why: err.Error()})
+		if r.err != nil {
+			skipped = append(skipped, facts.Skipped{What: fmt.Sprintf("calls and stacks of pid %d", pid), Why: r.err.Error()})
 		}
 	}
 	var list []facts.ProcThread
@@ -205,12 +210,14 @@ func (b *procBackend) close() error { return nil }
 func childKey(pid int) string { return fmt.Sprintf("pid:%d", pid) }
 
 // childDeadline gives one child at most half of what time is left, so that one
-// jammed process does not eat up everybody's.
+// jammed process does not eat up everybody's, and more than a second only where
+// the session has a multiple of that.
 func childDeadline(ctx context.Context) time.Duration {
-	const most = time.Second
+	most := time.Second
 	until, ok := ctx.Deadline()
 	if !ok {
 		return most
 	}
-	return max(min(time.Until(until)/2, most), 10*time.Millisecond)
+	left := time.Until(until)
+	return max(min(left/2, max(most, left/5)), 10*time.Millisecond)
 }

@@ -39,14 +39,16 @@ func (m *memo[K, V]) turn() { m.before, m.now = m.now, nil }
 
 // cache keeps what need not be read again on every tick of a live session.
 type cache struct {
-	theNode    *facts.Node
-	symbols    map[uint64]string
-	mountinfo  map[uint32][]byte
-	strings    memo[memoryKey, facts.UserString]
-	maps       memo[memoryKey, facts.ProcMaps]
-	resolved   memo[string, facts.ResolvedPath]
-	stacks     memo[memoryKey, facts.UserStack]
-	kubelets   map[kubeletKey]*facts.KubeletProcess
+	theNode   *facts.Node
+	symbols   map[uint64]string
+	mountinfo map[uint32][]byte
+	strings   memo[memoryKey, facts.UserString]
+	maps      memo[memoryKey, facts.ProcMaps]
+	resolved  memo[string, facts.ResolvedPath]
+	stacks    memo[memoryKey, facts.UserStack]
+	kubelets  map[kubeletKey]*facts.KubeletProcess
+	// jammed are processes that a child hung on while it was asked about others.
+	jammed     map[int]bool
 	kubeletPID int
 	kube       *facts.Kube
 	kubeRead   time.Time
@@ -72,6 +74,7 @@ type kubeletKey struct {
 func newCache() cache {
 	return cache{
 		symbols: make(map[uint64]string), mountinfo: make(map[uint32][]byte), kubelets: make(map[kubeletKey]*facts.KubeletProcess),
+		jammed: make(map[int]bool),
 	}
 }
 

@@ -187,26 +187,20 @@ func (s *Session) links(snap *facts.Snapshot, suspects []correlate.Suspect) {
 	}
 }
 
-// userMemory reads path strings and mappings, one child a process and a few at
-// a time.
+// userMemory reads path strings and mappings.
 func (s *Session) userMemory(ctx context.Context, snap *facts.Snapshot, suspects []correlate.Suspect) {
 	work := make(map[int][]expendable.Request)
 	for _, pid := range pidsOf(suspects, func(p correlate.Suspect) bool { return len(p.Strings) > 0 || p.Fault }) {
 		work[pid] = s.cache.memoryRequests(snap, suspects, pid)
 	}
-	var mu sync.Mutex
-	forEach(slices.Sorted(maps.Keys(work)), func(pid int) {
-		if len(work[pid]) == 0 {
-			return
+	replies := s.ask(ctx, work)
+	for _, pid := range slices.Sorted(maps.Keys(replies)) {
+		r := replies[pid]
+		s.cache.keepMemory(snap, suspects, pid, r.answers)
+		if r.err != nil {
+			snap.Skipped = append(snap.Skipped, facts.Skipped{What: fmt.Sprintf("memory of pid %d (paths given by address)", pid), Why: r.err.Error()})
 		}
-		answers, err := s.opts.Runner.Do(ctx, childKey(pid), work[pid], childDeadline(ctx))
-		mu.Lock()
-		defer mu.Unlock()
-		s.cache.keepMemory(snap, suspects, pid, answers)
-		if err != nil {
-			snap.Skipped = append(snap.Skipped, facts.Skipped{What: fmt.Sprintf("memory of pid %d (paths given by address)", pid), Why: err.Error()})
-		}
-	})
+	}
 }
 
 // forEach runs f for every PID, a few at a time.

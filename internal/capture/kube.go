@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -209,18 +210,19 @@ func (s *Session) resolve(ctx context.Context, snap *facts.Snapshot, suspects []
 			Op: expendable.OpResolve, PID: str.PID, Path: expendable.Raw(str.Value), SafeMounts: safeMounts(tables[n]),
 		})
 	}
-	for pid, reqs := range work {
-		answers, err := s.opts.Runner.Do(ctx, childKey(pid), reqs, childDeadline(ctx))
-		if err != nil {
-			snap.Skipped = append(snap.Skipped, facts.Skipped{What: fmt.Sprintf("symbolic links in paths of pid %d", pid), Why: err.Error()})
+	replies := s.ask(ctx, work)
+	for _, pid := range slices.Sorted(maps.Keys(replies)) {
+		r := replies[pid]
+		if r.err != nil {
+			snap.Skipped = append(snap.Skipped, facts.Skipped{What: fmt.Sprintf("symbolic links in paths of pid %d", pid), Why: r.err.Error()})
 		}
-		for i, a := range answers {
+		for i, a := range r.answers {
 			if a.Resolved == nil {
 				continue
 			}
-			r := facts.ResolvedPath{PID: pid, Path: string(reqs[i].Path), Resolved: string(a.Resolved.Path)}
-			s.cache.resolved.put(resolvedKey(pid, r.Path), r)
-			snap.Resolved = append(snap.Resolved, r)
+			found := facts.ResolvedPath{PID: pid, Path: string(work[pid][i].Path), Resolved: string(a.Resolved.Path)}
+			s.cache.resolved.put(resolvedKey(pid, found.Path), found)
+			snap.Resolved = append(snap.Resolved, found)
 		}
 	}
 }

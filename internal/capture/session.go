@@ -52,7 +52,7 @@ type Session struct {
 // New chooses the backend and loads it.
 func New(opts Options) (*Session, error) {
 	s := &Session{opts: opts, cache: newCache()}
-	b, err := newBackend(&s.opts)
+	b, err := newBackend(&s.opts, s.ask)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/hangtrace/hangtrace/internal/correlate"
@@ -18,8 +19,7 @@ import (
 // hangs by the thousand hangs in the same place.
 const stacksMost = 64
 
-// userStacks reads the calls that led the suspects into the kernel, one child a
-// process.
+// userStacks reads the calls that led the suspects into the kernel.
 func (s *Session) userStacks(ctx context.Context, snap *facts.Snapshot, suspects []correlate.Suspect) {
 	want := make(map[int][]correlate.Suspect)
 	var pids []int
@@ -28,7 +28,9 @@ func (s *Session) userStacks(ctx context.Context, snap *facts.Snapshot, suspects
 			continue
 		}
 		if known, ok := s.cache.stacks.get(keyOf(p, 0)); ok {
-			snap.UserStacks = append(snap.UserStacks, known)
+			if len(known.Frames) > 0 { // else it was tried in vain
+				snap.UserStacks = append(snap.UserStacks, known)
+			}
 			continue
 		}
 		if len(want[p.PID]) == 0 {
@@ -36,42 +38,58 @@ func (s *Session) userStacks(ctx context.Context, snap *facts.Snapshot, suspects
 		}
 		want[p.PID] = append(want[p.PID], p)
 	}
+	skip := func(what, why string) {
+		snap.Skipped = append(snap.Skipped, facts.Skipped{What: what, Why: why})
+	}
+	work := make(map[int][]expendable.Request)
 	for _, pid := range pids {
-		list := want[pid]
-		if len(list) > stacksMost {
-			snap.Skipped = append(snap.Skipped, facts.Skipped{
-				What: fmt.Sprintf("user stacks of %d more threads of pid %d", len(list)-stacksMost, pid),
-				Why:  fmt.Sprintf("at most %d a process are read", stacksMost),
-			})
-			list = list[:stacksMost]
+		if n := len(want[pid]); n > stacksMost {
+			skip(fmt.Sprintf("user stacks of %d more threads of pid %d", n-stacksMost, pid), fmt.Sprintf("at most %d a process are read", stacksMost))
+			want[pid] = want[pid][:stacksMost]
 		}
-		stacks, err := s.processStacks(ctx, snap, pid, list)
+		req, err := s.stackRequest(snap, pid, want[pid])
 		if err != nil {
-			snap.Skipped = append(snap.Skipped, facts.Skipped{What: fmt.Sprintf("user stacks of pid %d", pid), Why: err.Error()})
+			skip(fmt.Sprintf("user stacks of pid %d", pid), err.Error())
+			continue
 		}
-		snap.UserStacks = append(snap.UserStacks, stacks...)
-		for _, st := range stacks {
-			if i := slices.IndexFunc(list, func(p correlate.Suspect) bool { return p.TID == st.TID }); i >= 0 {
-				s.cache.stacks.put(keyOf(list[i], 0), st)
-			}
+		work[pid] = []expendable.Request{req}
+	}
+	replies := s.ask(ctx, work)
+	for _, pid := range slices.Sorted(maps.Keys(replies)) {
+		r, err := stackResult(replies[pid])
+		if err != nil {
+			skip(fmt.Sprintf("user stacks of pid %d", pid), err.Error())
+			r = &userstack.Result{}
 		}
+		snap.UserStacks = append(snap.UserStacks, r.Stacks...)
+		s.cache.keepStacks(want[pid], r.Stacks)
 	}
 }
 
-func (s *Session) processStacks(ctx context.Context, snap *facts.Snapshot, pid int, list []correlate.Suspect) ([]facts.UserStack, error) {
+// keepStacks remembers the stacks of one process's threads, and those that were
+// not to be had: a later look would not get them either.
+func (c *cache) keepStacks(list []correlate.Suspect, stacks []facts.UserStack) {
+	for _, p := range list {
+		known := facts.UserStack{PID: p.PID, TID: p.TID}
+		if i := slices.IndexFunc(stacks, func(st facts.UserStack) bool { return st.TID == p.TID }); i >= 0 {
+			known = stacks[i]
+		}
+		c.stacks.put(keyOf(p, 0), known)
+	}
+}
+
+// stackRequest asks for the stacks of threads of one process.
+func (s *Session) stackRequest(snap *facts.Snapshot, pid int, list []correlate.Suspect) (expendable.Request, error) {
 	exe, err := s.opts.Proc.Readlink(pid, "exe")
 	if err != nil {
-		return nil, err
+		return expendable.Request{}, err
 	}
 	params := userstack.Params{Exe: exe, Avoid: s.avoid(snap, list[0].MountNS)}
 	for _, p := range list {
 		params.Threads = append(params.Threads, userstack.Thread{TID: p.TID, PC: p.PC, SP: p.SP, BP: p.BP, LR: p.LR})
 	}
-	r, err := s.askStacks(ctx, pid, params)
-	if err != nil {
-		return nil, err
-	}
-	return r.Stacks, nil
+	text, err := json.Marshal(params)
+	return expendable.Request{Op: userstack.Op, PID: pid, Params: text}, err
 }
 
 // askStacks has a child read stacks of one process.
@@ -81,18 +99,22 @@ func (s *Session) askStacks(ctx context.Context, pid int, params userstack.Param
 		return nil, err
 	}
 	req := expendable.Request{Op: userstack.Op, PID: pid, Params: text}
-	answers, err := s.opts.Runner.Do(ctx, childKey(pid), []expendable.Request{req}, childDeadline(ctx))
+	r := s.ask(ctx, map[int][]expendable.Request{pid: {req}})[pid]
+	return stackResult(r)
+}
+
+func stackResult(r reply) (*userstack.Result, error) {
 	switch {
-	case err != nil:
-		return nil, err
-	case answers[0].Err != "":
-		return nil, errors.New(answers[0].Err)
+	case r.err != nil:
+		return nil, r.err
+	case r.answers[0].Err != "":
+		return nil, errors.New(r.answers[0].Err)
 	}
-	var r userstack.Result
-	if err := json.Unmarshal(answers[0].Result, &r); err != nil {
+	var result userstack.Result
+	if err := json.Unmarshal(r.answers[0].Result, &result); err != nil {
 		return nil, fmt.Errorf("answer of the child: %w", err)
 	}
-	return &r, nil
+	return &result, nil
 }
 
 // avoid lists the devices whose files no child may open: those of every mount
