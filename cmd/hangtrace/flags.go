@@ -30,9 +30,14 @@ func captureFlags() []cli.Flag {
 	}
 }
 
-func outputFlags() []cli.Flag {
+// outputFlags are the flags of output in these forms.
+func outputFlags(forms []report.Form) []cli.Flag {
+	names := make([]string, len(forms))
+	for i, f := range forms {
+		names[i] = string(f)
+	}
 	return []cli.Flag{
-		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: string(report.FormText), Usage: "text, wide, json, yaml or ndjson"},
+		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: string(report.FormText), Usage: strings.Join(names, ", ")},
 		&cli.StringFlag{Name: "out", Usage: "write to `FILE` instead of standard output"},
 		&cli.BoolFlag{Name: "no-color", Usage: "no colours (as the NO_COLOR variable)"},
 	}
@@ -41,6 +46,9 @@ func outputFlags() []cli.Flag {
 // judgeOptions reads --threshold and --fs.
 func judgeOptions(c *cli.Context) (correlate.Options, error) {
 	threshold := c.Duration("threshold")
+	if !hasFlag(c.Command.Flags, "threshold") { // a command that does not judge
+		return correlate.Options{}, nil
+	}
 	if threshold <= 0 {
 		return correlate.Options{}, usage("--threshold %s: must be more than 0; try: --threshold 1s", threshold)
 	}
@@ -92,8 +100,8 @@ type output struct {
 	close   func() error
 }
 
-func openOutput(c *cli.Context) (*output, error) {
-	form, err := report.ParseForm(c.String("output"))
+func openOutput(c *cli.Context, forms []report.Form) (*output, error) {
+	form, err := report.ParseForm(c.String("output"), forms...)
 	if err != nil {
 		return nil, usage("--output: %w", err)
 	}
@@ -109,6 +117,9 @@ func openOutput(c *cli.Context) (*output, error) {
 	}
 	if f, ok := c.App.Writer.(*os.File); ok {
 		if ws, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil {
+			if form == report.FormPprof {
+				return nil, usage("--output pprof is no text for a terminal; try: --out hang.pprof")
+			}
 			out.options.Color = !c.Bool("no-color") && os.Getenv("NO_COLOR") == ""
 			out.options.Width = max(int(ws.Col), 60)
 		}

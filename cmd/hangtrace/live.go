@@ -15,7 +15,7 @@ import (
 )
 
 func liveFlags() []cli.Flag {
-	flags := append(captureFlags(), outputFlags()...)
+	flags := append(captureFlags(), outputFlags(report.Forms())...)
 	return append(flags,
 		&cli.DurationFlag{Name: "duration", Aliases: []string{"d"}, Usage: "end after this time (default: until Ctrl-C)"},
 		&cli.StringFlag{Name: "ready-file", Usage: "create `FILE` once all probes are attached"},
@@ -40,7 +40,7 @@ func liveAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	out, err := openOutput(c)
+	out, err := openOutput(c, report.Forms())
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func replayCommand() *cli.Command {
 		Usage:        "render a recording again, in any form, on any machine, with no rights",
 		ArgsUsage:    "FILE",
 		OnUsageError: usageError,
-		Flags: append(outputFlags(),
+		Flags: append(outputFlags(report.ReportForms()),
 			&cli.DurationFlag{Name: "threshold", Aliases: []string{"t"}, Usage: "judge with another threshold than was recorded"},
 			&cli.StringSliceFlag{Name: "fs", Usage: "judge with other file systems than were recorded"},
 		),
@@ -48,7 +48,7 @@ func replay(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	out, err := openOutput(c)
+	out, err := openOutput(c, report.ReportForms())
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 func reportCommand() *cli.Command {
-	flags := append(captureFlags(), outputFlags()...)
+	flags := append(captureFlags(), outputFlags(report.ReportForms())...)
 	flags = append(flags, &cli.DurationFlag{Name: "deadline", Value: 5 * time.Second, Usage: "end within this time, whatever hangs"})
 	return &cli.Command{
 		Name:         "report",
@@ -46,7 +46,7 @@ func oneShot(c *cli.Context) error {
 	if opts.Targets, err = capture.FindTargets(opts.Proc, asked); err != nil {
 		return targetError(err)
 	}
-	out, err := openOutput(c)
+	out, err := openOutput(c, report.ReportForms())
 	if err != nil {
 		return err
 	}

@@ -70,6 +70,8 @@ type Snapshot struct {
 	// Fuse are the FUSE connections, those of detached mounts too.
 	Fuse []FuseConnection `json:"fuse,omitempty"`
 	Kube *Kube            `json:"kube,omitempty"`
+	// Scan is set by hangtrace scan and check.
+	Scan *Scan `json:"scan,omitempty"`
 
 	// Skipped names what was not read, Degraded what this node or these rights
 	// do not give.
@@ -334,4 +336,42 @@ type VolumeData struct {
 type Skipped struct {
 	What string `json:"what"`
 	Why  string `json:"why"`
+}
+
+// StackDump is the stacks of every thread of some processes.
+type StackDump struct {
+	Schema    string          `json:"schema"`
+	TakenAt   time.Time       `json:"taken_at"`
+	TookMS    int64           `json:"took_ms"`
+	Node      Node            `json:"node"`
+	Backend   string          `json:"backend"`
+	Processes []ProcessStacks `json:"processes"`
+	Skipped   []Skipped       `json:"skipped"`
+	Degraded  []string        `json:"degraded"`
+}
+
+// StackDumpSchema names the form of a StackDump.
+const StackDumpSchema = "hangtrace.stacks/v1"
+
+// ProcessStacks is the stacks of one process.
+type ProcessStacks struct {
+	PID     int    `json:"pid"`
+	Comm    string `json:"comm"`
+	Exe     string `json:"exe,omitempty"`
+	Runtime string `json:"runtime,omitempty"` // "go1.26.8"; "" for other programs
+	// Threads are all of them, Parked the goroutines on no thread.
+	Threads []ThreadStacks `json:"threads"`
+	Parked  []UserStack    `json:"parked,omitempty"`
+	// ParkedErr is why goroutines on no thread are missing.
+	ParkedErr string `json:"parked_err,omitempty"`
+}
+
+// ThreadStacks is both sides of one thread.
+type ThreadStacks struct {
+	TID   int    `json:"tid"`
+	Comm  string `json:"comm"`
+	State string `json:"state"` // as ps shows it
+	// Kernel is symbolised, innermost first; empty for a thread that runs.
+	Kernel []string   `json:"kernel,omitempty"`
+	User   *UserStack `json:"user,omitempty"`
 }

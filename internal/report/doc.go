@@ -31,10 +31,14 @@ func Forms() []Form {
 	return []Form{FormText, FormWide, FormJSON, FormYAML, FormNDJSON}
 }
 
-// ParseForm checks the name of a form.
-func ParseForm(name string) (Form, error) {
-	names := make([]string, 0, len(Forms()))
-	for _, form := range Forms() {
+// ParseForm checks the name of a form against those a command has; without any
+// given, against Forms.
+func ParseForm(name string, forms ...Form) (Form, error) {
+	if len(forms) == 0 {
+		forms = Forms()
+	}
+	names := make([]string, 0, len(forms))
+	for _, form := range forms {
 		if string(form) == name {
 			return form, nil
 		}
@@ -42,6 +46,12 @@ func ParseForm(name string) (Form, error) {
 	}
 	return "", fmt.Errorf("unknown output form %q; try: %s", name, strings.Join(names, ", "))
 }
+
+// ReportForms lists the forms of a report.
+func ReportForms() []Form { return append(Forms(), FormPprof, FormFolded) }
+
+// StacksForms lists the forms of a stack dump.
+func StacksForms() []Form { return []Form{FormText, FormJSON, FormPprof, FormFolded} }
 
 // Options tune the forms made for people. The zero value is fine.
 type Options struct {
@@ -89,6 +99,10 @@ func Write(w io.Writer, form Form, r *correlate.Report, o Options) error {
 		return YAML(w, r)
 	case FormNDJSON:
 		return NDJSON(w, r)
+	case FormPprof:
+		return writeProfile(w, hangSamples(r), "blocked", "nanoseconds", r.TakenAt)
+	case FormFolded:
+		return folded(w, hangSamples(r))
 	}
 	_, err := ParseForm(string(form))
 	return err

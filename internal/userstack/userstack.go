@@ -190,8 +190,11 @@ func (p *process) open(m symbol.Mapping) (io.ReaderAt, int64, error) {
 
 func stackOf(pid, tid int, s symbol.Stack) facts.UserStack {
 	out := facts.UserStack{PID: pid, TID: tid, End: s.End, Elided: s.Elided, ElidedAt: s.ElidedAt}
+	// As in a dump of the runtime's own, its insides are left out; but not
+	// where there is nothing else.
+	hide := slices.ContainsFunc(s.Frames, func(f symbol.Frame) bool { return !f.Runtime })
 	for _, f := range s.Frames {
-		if f.Runtime {
+		if f.Runtime && hide {
 			continue
 		}
 		out.Frames = append(out.Frames, facts.UserFrame{
