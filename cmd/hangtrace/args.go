@@ -201,11 +201,11 @@ func helpCommand() *cli.Command {
 			name := c.Args().First()
 			switch cmd := c.App.Command(name); {
 			case name == "":
-				return cli.ShowAppHelp(c)
+				return cli.ShowAppHelp(c.Lineage()[1])
 			case cmd == nil || c.Args().Len() > 1:
 				return noSuchHelp(c, name)
 			}
-			return cli.ShowCommandHelp(c, name)
+			return cli.ShowCommandHelp(c.Lineage()[1], name)
 		},
 	}
 }
