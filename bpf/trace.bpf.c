@@ -119,12 +119,7 @@ static __always_inline struct slot *slot_find(u32 tid, u32 *index)
 	return NULL;
 }
 
-/*
- * Takes a free slot. atomic: compare and swap, which needs 5.12; before, two
- * threads claiming one slot at the same instant may mix, and user space drops
- * what does not fit the thread's registers.
- */
-static __noinline struct slot *slot_claim(u32 tid, u32 *index, bool atomic)
+static __always_inline struct slot *slot_claim(u32 tid, u32 *index, bool atomic)
 {
 	struct slot *s;
 	u32 was;
@@ -147,12 +142,30 @@ static __noinline struct slot *slot_claim(u32 tid, u32 *index, bool atomic)
 	return NULL;
 }
 
+/* Takes a free slot by compare and swap, which BPF has since 5.12 (5ffa25502b5a). */
+static __noinline struct slot *slot_claim_atomic(u32 tid, u32 *index)
+{
+	return slot_claim(tid, index, true);
+}
+
+/*
+ * Before 5.12 two threads claiming one slot at the same instant may mix, and
+ * user space drops what does not fit the thread's registers. A function of its
+ * own: the verifier of those kernels refuses the other instruction unseen.
+ */
+static __noinline struct slot *slot_claim_plain(u32 tid, u32 *index)
+{
+	return slot_claim(tid, index, false);
+}
+
 /* A thread keeps its slot until it exits: only its first traced call claims. */
 static __always_inline struct slot *slot_of(u32 tid, u32 *index, bool atomic)
 {
 	struct slot *s = slot_find(tid, index);
 
-	return s ? s : slot_claim(tid, index, atomic);
+	if (s)
+		return s;
+	return atomic ? slot_claim_atomic(tid, index) : slot_claim_plain(tid, index);
 }
 
 static __always_inline void slot_free(u32 tid)
@@ -282,12 +295,15 @@ static __always_inline void fill_call(struct call_record *r, struct slot *s, u32
 static __noinline int send_call(struct slot *s, u32 index, u32 tid, long ret, u64 now_jiffies)
 {
 	struct path_buffer *p = bpf_map_lookup_elem(&paths, &index);
+	u64 addr;
 
 	if (!s || !p)
 		return 0;
 	if (s->flags & PATH_FAILED && (u32)s->nr - 1 < CALL_CLASSES) {
 		s->flags &= ~PATH_FAILED;
-		copy_path(s, index, path_argument(s, call_class[(u32)s->nr - 1]));
+		addr = path_argument(s, call_class[(u32)s->nr - 1]);
+		if (addr)
+			copy_path(s, index, addr);
 		if (s->flags & PATH_FAILED)
 			__sync_fetch_and_add(&stats[STAT_PATH_FAULT], 1);
 	}
@@ -314,6 +330,22 @@ full:
 	return 0;
 }
 
+/*
+ * A seeded call may have returned before its slot was there: then this is the
+ * return of another one, of which nothing is known.
+ */
+static __always_inline bool is_seeded_call(struct slot *s, struct pt_regs *regs)
+{
+	struct call_regs c;
+	struct pt_regs r;
+
+	if (bpf_probe_read_kernel(&r, sizeof(r), regs))
+		return false;
+	call_regs(&c, &r);
+	return c.nr == s->nr - 1 && c.args[0] == s->args[0] && c.args[1] == s->args[1] &&
+	       c.args[2] == s->args[2] && c.args[3] == s->args[3];
+}
+
 SEC("tp_btf/sys_exit") int BPF_PROG(trace_exit, struct pt_regs *regs, long ret)
 {
 	u64 now, ids = bpf_get_current_pid_tgid();
@@ -326,8 +358,12 @@ SEC("tp_btf/sys_exit") int BPF_PROG(trace_exit, struct pt_regs *regs, long ret)
 	if (!s || !s->nr)
 		return 0;
 	now = bpf_jiffies64();
-	if (s->flags & CALL_SEEDED || now - s->entered_jiffies >= cfg.threshold_jiffies)
+	if (s->flags & CALL_SEEDED) {
+		if (is_seeded_call(s, regs))
+			send_call(s, index, tid, ret, now);
+	} else if (now - s->entered_jiffies >= cfg.threshold_jiffies) {
 		send_call(s, index, tid, ret, now);
+	}
 	s->nr = 0;
 	return 0;
 }
@@ -349,7 +385,7 @@ SEC("syscall") int trace_seed(struct seed *in)
 
 	if (slot_find(tid, &index))
 		return 0; /* it made a call meanwhile: the tracer has it */
-	s = slot_claim(tid, &index, true);
+	s = slot_claim_atomic(tid, &index);
 	if (!s)
 		return 0;
 	s->generation++;

@@ -26,6 +26,8 @@ type backend interface {
 	// given threads. It returns the pass unchanged where it has them already.
 	detail(ctx context.Context, p facts.Pass, threads map[int][]int) (facts.Pass, []facts.Skipped)
 	files(pids []int) (facts.Pass, error)
+	// filePaths tells whether files gives paths.
+	filePaths() bool
 	symbols(addrs []uint64) (map[uint64]string, error)
 	clock(c *facts.Clock) error
 	degraded() []string
@@ -77,6 +79,8 @@ func (b *bpfBackend) detail(_ context.Context, p facts.Pass, _ map[int][]int) (f
 }
 
 func (b *bpfBackend) files(pids []int) (facts.Pass, error) { return b.s.Files(pids) }
+
+func (b *bpfBackend) filePaths() bool { return b.s.FilePaths() }
 
 func (b *bpfBackend) clock(c *facts.Clock) error { return b.s.Clock(c) }
 
@@ -192,6 +196,8 @@ func (b *procBackend) detail(ctx context.Context, p facts.Pass, threads map[int]
 func (b *procBackend) files([]int) (facts.Pass, error) {
 	return facts.Pass{}, loader.ErrNotSupported
 }
+
+func (b *procBackend) filePaths() bool { return false }
 
 func (b *procBackend) symbols([]uint64) (map[uint64]string, error) { return nil, nil }
 

@@ -178,7 +178,7 @@ func (s *Session) links(snap *facts.Snapshot, suspects []correlate.Suspect) {
 		if p.Cwd {
 			add(p.PID, "cwd", -1)
 		}
-		if len(snap.Files) > 0 {
+		if len(snap.Files) > 0 && s.backend.filePaths() {
 			continue
 		}
 		for _, fd := range p.FDs {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
@@ -60,8 +61,11 @@ func NewSnapshotter(opts SnapshotOptions) (*Snapshotter, error) {
 		{drop: []string{"snapshot_files", "snapshot_symbols"},
 			degraded: "paths of descriptors from /proc links: bpf_d_path is refused here"},
 	}
-	var first error
+	var last error
 	for i, v := range variants {
+		if i == 0 && !syscallPrograms() {
+			continue // a load that fails costs as much as one that does not
+		}
 		s, err := loadSnapshot(opts, v)
 		if err == nil {
 			for _, done := range variants[1 : i+1] {
@@ -69,14 +73,18 @@ func NewSnapshotter(opts SnapshotOptions) (*Snapshotter, error) {
 			}
 			return s, nil
 		}
-		if first == nil {
-			first = err
-		}
+		last = err
 		if errors.Is(err, unix.EPERM) {
 			break // rights, not a missing feature: fewer programs do not help
 		}
 	}
-	return nil, fmt.Errorf("task iterator: %w", notSupported(first))
+	return nil, fmt.Errorf("task iterator: %w", notSupported(last))
+}
+
+// syscallPrograms tells whether the kernel has programs that user space runs
+// (5.14, 79a7f8bdb159).
+func syscallPrograms() bool {
+	return !errors.Is(features.HaveProgramType(ebpf.Syscall), ebpf.ErrNotSupported)
 }
 
 func loadSnapshot(opts SnapshotOptions, v variant) (*Snapshotter, error) {
@@ -114,6 +122,9 @@ func (s *Snapshotter) Close() error {
 
 // Degraded says what this kernel does not give.
 func (s *Snapshotter) Degraded() []string { return slices.Clone(s.degraded) }
+
+// FilePaths tells whether Files gives paths.
+func (s *Snapshotter) FilePaths() bool { return s.coll.Programs["snapshot_files"] != nil }
 
 // SetTargets replaces the processes that Tasks looks at.
 func (s *Snapshotter) SetTargets(pids []int) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -69,13 +70,14 @@ const (
 func NewTracer(opts TraceOptions) (*Tracer, error) {
 	_ = rlimit.RemoveMemlock() // see NewSnapshotter
 
-	var first error
+	var last error
 	for _, v := range traceVariants {
+		if !slices.Contains(v.drop, "trace_seed") && !syscallPrograms() {
+			continue
+		}
 		coll, err := loadTrace(opts, v.drop)
 		if err != nil {
-			if first == nil {
-				first = err
-			}
+			last = err
 			if errors.Is(err, unix.EPERM) {
 				break
 			}
@@ -91,7 +93,7 @@ func NewTracer(opts TraceOptions) (*Tracer, error) {
 		}
 		return t, nil
 	}
-	return nil, fmt.Errorf("tracer: %w", notSupported(first))
+	return nil, fmt.Errorf("tracer: %w", notSupported(last))
 }
 
 var traceVariants = []variant{
