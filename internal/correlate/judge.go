@@ -45,6 +45,7 @@ func judge(snap *facts.Snapshot, opts Options) (*world, *Report, error) {
 			elsewhere[string(kind)]++
 		}
 	}
+	shareVolumes(r.Hangs)
 	r.Hangs = append(r.Hangs, w.blockedBy(waiting, r.Hangs)...)
 	assignRoles(w, r.Hangs)
 	for _, h := range r.Hangs {
@@ -74,7 +75,12 @@ func (w *world) wanted(kind mounts.Kind, h *Hang) bool {
 	if w.opts.Kinds.Has(kind) {
 		return true
 	}
-	return kind == mounts.KindFuse && h.Mount != nil && h.Mount.From == fromStack && w.opts.Kinds.Has(mounts.KindCephFuse)
+	if kind != mounts.KindFuse || h.Mount == nil || !w.opts.Kinds.Has(mounts.KindCephFuse) {
+		return false
+	}
+	// Nor does the superblock of a mount that is gone tell one FUSE from another.
+	gone := h.Mount.Attached != nil && !*h.Mount.Attached && h.Mount.From == fromDevice
+	return h.Mount.From == fromStack || gone
 }
 
 // hang judges one suspicious thread that slept through both passes.

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/hangtrace/hangtrace/internal/events"
+	"github.com/hangtrace/hangtrace/internal/facts"
 	"github.com/hangtrace/hangtrace/internal/kube"
 	"github.com/hangtrace/hangtrace/internal/mounts"
 )
@@ -27,7 +28,7 @@ func (w *world) locate(t *events.Task, pl *place) {
 	if m, from, attached, ok := w.byPath(t, pl, fits); ok && (pl.anchor == nil || m.Device == pl.anchor.device || pl.anchor.device == "" && !pl.anchor.detached || w.deeper(pl, m)) {
 		pl.set(m, from, attached)
 	} else if pl.anchor != nil {
-		w.byAnchor(pl)
+		w.byAnchor(t, pl)
 	}
 	if pl.kind != "" && compatible(pl.kind, v.fs) || v.fs == "" {
 		return
@@ -89,7 +90,7 @@ func (w *world) byPath(t *events.Task, pl *place, fits func(mounts.Mount) bool) 
 }
 
 // byAnchor finds the mount an open file or working directory holds.
-func (w *world) byAnchor(pl *place) {
+func (w *world) byAnchor(t *events.Task, pl *place) {
 	a := pl.anchor
 	if m, attached, ok := w.history.ByID(a.ns, a.mountID); ok && (a.device == "" || m.Device == a.device) {
 		from := fromMountinfo
@@ -100,6 +101,10 @@ func (w *world) byAnchor(pl *place) {
 		return
 	}
 	found, attached := w.history.LookupDevice(a.ns, a.device)
+	if a.mountID == 0 && !attached && a.device != "" {
+		// Known by the device alone (a mapping): it is held, and no table has it.
+		a.detached = len(found) > 0 || w.fuseDevice(a.device)
+	}
 	if len(found) > 0 && (attached || a.detached) {
 		m := found[0]
 		from := fromDevice
@@ -114,12 +119,23 @@ func (w *world) byAnchor(pl *place) {
 		pl.set(m, from, attached)
 		return
 	}
+	if a.fstype == "" && w.fuseDevice(a.device) {
+		a.fstype = "fuse"
+	}
 	pl.kind = mounts.KindOf(a.fstype, "", a.device, mounts.NewBlocks(w.snap.Blocks))
+	if pl.kind == mounts.KindFuse {
+		pl.kind = w.refine(t, pl, pl.kind)
+	}
 	attachedNow := !a.detached
 	pl.mount = &Mount{ID: Number(a.mountID), Device: Text(a.device), FSType: Text(a.fstype), Kind: Text(pl.kind), Namespace: Number(a.ns), Attached: &attachedNow, From: fromDevice}
 	if a.detached {
 		pl.mount.Namespace = 0
 	}
+}
+
+// fuseDevice tells whether a device is a FUSE connection's.
+func (w *world) fuseDevice(device string) bool {
+	return slices.ContainsFunc(w.snap.Fuse, func(c facts.FuseConnection) bool { return c.Device == device })
 }
 
 // byStack says what the stack alone proves: the file system's kind, and, where

@@ -2,6 +2,7 @@ package correlate
 
 import (
 	"path"
+	"slices"
 
 	"github.com/hangtrace/hangtrace/internal/events"
 )
@@ -39,7 +40,10 @@ func (w *world) blockedBy(waiting []*events.Task, hangs []*Hang) []*Hang {
 func (w *world) rootOf(t *events.Task, hung map[int]*Hang) *Hang {
 	const deepest = 64
 	for range deepest {
-		if t.BlockerTID == 0 || t.BlockerTID == t.TID {
+		if t.BlockerTID == 0 {
+			return w.faultBefore(t, hung)
+		}
+		if t.BlockerTID == t.TID {
 			return nil
 		}
 		next := w.byTID[t.BlockerTID]
@@ -52,6 +56,26 @@ func (w *world) rootOf(t *events.Task, hung map[int]*Hang) *Hang {
 		t = next
 	}
 	return nil
+}
+
+// faultBefore is the page fault that keeps a thread from changing its own
+// process's memory map: a fault holds the map, or its part of it, for reading,
+// and no kernel names such holders. With several faults the oldest stands for
+// them; nil if there is none.
+func (w *world) faultBefore(t *events.Task, hung map[int]*Hang) *Hang {
+	if w.view(t).kind != waitLock || !slices.ContainsFunc(w.frames(t), w.stacks.changesMemory) {
+		return nil
+	}
+	var root *Hang
+	for _, h := range hung {
+		if h.Task.PID != t.PID || h.Task.TID == t.TID || h.Reason != ReasonPageFault || w.view(w.byTID[h.Task.TID]).kind == waitLock {
+			continue
+		}
+		if root == nil || before(h, root) {
+			root = h
+		}
+	}
+	return root
 }
 
 func lockOf(root *Hang, holder int, v stackView) *WaitingOn {

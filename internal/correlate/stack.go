@@ -67,6 +67,9 @@ var (
 	}
 	// A page fault shows one of these.
 	faultFrames = []string{"handle_mm_fault", "exc_page_fault", "do_user_addr_fault", "do_page_fault", "do_mem_abort", "el0_da", "el0_ia", "__do_fault", "asm_exc_page_fault"}
+	// Work on a process's memory map, which takes its lock.
+	memoryFrames = []string{"do_mprotect_pkey", "__vm_munmap", "vm_mmap_pgoff", "ksys_mmap_pgoff", "vm_brk*", "__do_sys_brk", "do_madvise",
+		"mremap_to", "__do_sys_mremap", "lock_mm_and_find_vma", "do_mlock", "apply_mlockall_flags"}
 	// On the way back to user space, or dying.
 	afterFrames = []string{"task_work_run", "exit_to_user_mode_loop", "exit_to_user_mode_prepare", "syscall_exit_to_user_mode",
 		"do_notify_resume", "resume_user_mode_work", "do_exit", "do_group_exit", "exit_files", "cleanup_mnt", "delayed_fput"}
@@ -194,6 +197,12 @@ func (v *stackView) look(frame string, c frameClass) {
 	case v.kind == waitUnknown && c.page:
 		v.kind, v.frame = waitPage, frame
 	}
+}
+
+// changesMemory tells whether a frame works on a process's memory map.
+func (r *stackReader) changesMemory(frame string) bool {
+	name, _ := splitFrame(frame)
+	return matches(memoryFrames, name)
 }
 
 func fsOf(name, module string) (fs mounts.Kind, server string, ok bool) {

@@ -86,6 +86,32 @@ func (w *world) sharedVolume(t *events.Task, pl *place) (kube.VolumeRef, bool) {
 	return only, only.Root != ""
 }
 
+// shareVolumes names the volumes of detached mounts that no table and no path
+// names any more by another hang on the same superblock whose path does, if all
+// such hangs agree.
+func shareVolumes(hangs []*Hang) {
+	named := make(map[Text]*Hang)
+	for _, h := range hangs {
+		if h.Mount == nil || h.Mount.Device == "" || h.Volume == nil {
+			continue
+		}
+		d := h.Mount.Device
+		if other, ok := named[d]; ok && (other == nil || other.Volume.Name != h.Volume.Name || other.Mount.Kind != h.Mount.Kind) {
+			named[d] = nil
+		} else if !ok {
+			named[d] = h
+		}
+	}
+	for _, h := range hangs {
+		if h.Mount == nil || h.Volume != nil || h.Mount.Attached == nil || *h.Mount.Attached {
+			continue
+		}
+		if same := named[h.Mount.Device]; same != nil {
+			h.Volume, h.Mount.Kind = same.Volume, same.Mount.Kind
+		}
+	}
+}
+
 func (w *world) container(pid int) (id, podUID string) {
 	p := w.procs[pid]
 	if p == nil {

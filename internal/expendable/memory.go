@@ -2,6 +2,7 @@ package expendable
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,7 +17,9 @@ const (
 )
 
 // Memory is the memory of a process, for handlers: reading it may block for
-// ever while the process's memory map is locked.
+// ever while the process's memory map is locked. It is read from /proc/PID/mem,
+// whose wait for that lock a SIGKILL ends; process_vm_readv(2) waits in a way
+// that nothing ends but the lock's holder.
 type Memory struct {
 	PID int
 }
@@ -24,25 +27,43 @@ type Memory struct {
 // ReadAt reads the bytes at addr. It gives what is mapped before the first
 // page that is not.
 func (m Memory) ReadAt(p []byte, addr int64) (int, error) {
-	page := os.Getpagesize()
+	f, err := m.open()
+	if err != nil {
+		return 0, err
+	}
+	defer f.close()
+	return f.ReadAt(p, addr)
+}
+
+func (m Memory) open() (openMemory, error) {
+	fd, err := unix.Open(fmt.Sprintf("/proc/%d/mem", m.PID), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return openMemory{}, fmt.Errorf("open memory of process %d: %w", m.PID, err)
+	}
+	return openMemory{m.PID, fd}, nil
+}
+
+// openMemory is Memory for many reads.
+type openMemory struct {
+	pid, fd int
+}
+
+func (m openMemory) close() { _ = unix.Close(m.fd) }
+
+func (m openMemory) ReadAt(p []byte, addr int64) (int, error) {
 	done := 0
-	for done < len(p) {
-		at := uintptr(addr) + uintptr(done)
-		// A read that crosses into an unmapped page is cut at an unspecified
-		// place: page by page it is cut at the page.
-		n := min(page-int(at%uintptr(page)), len(p)-done)
-		local := unix.Iovec{Base: &p[done]}
-		local.SetLen(n)
-		got, err := unix.ProcessVMReadv(m.PID, []unix.Iovec{local}, []unix.RemoteIovec{{Base: at, Len: n}}, 0)
-		if got > 0 {
-			done += got
+	for done < len(p) { // a read ends before the first page that is not mapped
+		got, err := unix.Pread(m.fd, p[done:], addr+int64(done))
+		if errors.Is(err, unix.EIO) { // how this file says that nothing is mapped there
+			err = unix.EFAULT
 		}
 		if err != nil {
-			return done, fmt.Errorf("read memory of process %d: %w", m.PID, err)
+			return done, fmt.Errorf("read memory of process %d: %w", m.pid, err)
 		}
-		if got < n {
+		if got == 0 {
 			return done, io.ErrUnexpectedEOF
 		}
+		done += got
 	}
 	return done, nil
 }
@@ -61,15 +82,20 @@ func (c child) memory(req Request, _ func(Answer)) (Answer, error) {
 
 func (c child) strings(req Request, emit func(Answer)) (Answer, error) {
 	limit := bound(req.Max, stringDefault, stringLimit)
+	m, err := Memory{req.PID}.open()
+	if err != nil {
+		return Answer{}, err
+	}
+	defer m.close()
 	for _, addr := range req.Addrs {
-		emit(Answer{Strings: []String{readString(req.PID, addr, limit)}})
+		emit(Answer{Strings: []String{readString(m, addr, limit)}})
 	}
 	return Answer{}, nil
 }
 
 // readString reads page by page, so that a string that ends just before an
 // unmapped page is whole.
-func readString(pid int, addr uint64, limit int) String {
+func readString(m openMemory, addr uint64, limit int) String {
 	s := String{Addr: addr}
 	page := os.Getpagesize()
 	buf := make([]byte, 0, 256)
@@ -77,7 +103,7 @@ func readString(pid int, addr uint64, limit int) String {
 	for len(buf) < limit {
 		at := addr + uint64(len(buf))
 		part := chunk[:min(page-int(at%uint64(page)), limit-len(buf))]
-		n, err := Memory{pid}.ReadAt(part, int64(at))
+		n, err := m.ReadAt(part, int64(at))
 		if end := bytes.IndexByte(part[:n], 0); end >= 0 {
 			s.Value = Raw(append(buf, part[:end]...))
 			return s
