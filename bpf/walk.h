@@ -61,6 +61,7 @@ enum walk_lock_type {
 	LOCK_SESSION,	/* ceph_mds_session->s_mutex */
 	LOCK_MDSC,	/* ceph_mds_client->mutex */
 	LOCK_SNAP,	/* ceph_mds_client->snap_rwsem */
+	LOCK_POOL,	/* ceph_mds_client->pool_perm_rwsem: the first use of a pool */
 };
 
 enum walk_bit_type {

@@ -108,6 +108,7 @@ __noinline int start_cephfs(u64 addr)
 	lock_dev = BPF_CORE_READ(sb, s_dev);
 	mutex_record(&m->mutex, 0, LOCK_MDSC);
 	rwsem_record(&m->snap_rwsem, 0, LOCK_SNAP);
+	rwsem_record(&m->pool_perm_rwsem, 0, LOCK_POOL);
 	if (!RD(&first, &m->cap_wait_list.next))
 		push(WORK_CAPWAIT, (u64)first, (u64)&m->cap_wait_list, (u64)m, 0);
 	push_tree(WORK_MDSREQ, &m->request_tree, (u64)m);

@@ -338,7 +338,7 @@ struct ceph_mds_client {
 	struct wait_queue_head session_close_wq, cap_flushing_wq;
 	struct ceph_mds_session **sessions;
 	int max_sessions, stopping;
-	struct rw_semaphore___w snap_rwsem;
+	struct rw_semaphore___w snap_rwsem, pool_perm_rwsem;
 	struct rb_root request_tree;
 	struct list_head cap_wait_list;
 };

@@ -222,6 +222,7 @@ static __always_inline void emit_cap_queue(struct inode___w *in)
 										 netfs.inode)))
 			 ->i_cap_wq;
 	struct list_head *first = NULL;
+	struct ceph_fs_client *fsc;
 	struct walk_capwait *r;
 
 	if (RD(&first, &q->head.next) || !first || first == &q->head)
@@ -229,7 +230,9 @@ static __always_inline void emit_cap_queue(struct inode___w *in)
 	r = reserve(WALK_CAPWAIT, sizeof(*r));
 	if (!r)
 		return;
+	fsc = BPF_CORE_READ((struct super_block___w *)inode_super, s_fs_info);
 	r->addr = (u64)in;
+	r->mdsc = (u64)BPF_CORE_READ(fsc, mdsc);
 	r->ino = BPF_CORE_READ(in, i_ino);
 	commit(r);
 	wq_waiters(q, (u64)in, HOW_CAPS);

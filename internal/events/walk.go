@@ -1,5 +1,7 @@
 package events
 
+import "fmt"
+
 // Walk is what one walk over the kernel's structures found: who waits for
 // whom, at one instant, without any lock held. Believe only what two walks
 // agree on (AgreeWalks). Addresses are kernel addresses, good for joining the
@@ -39,6 +41,9 @@ func (d Dev) Major() uint32 { return uint32(d) >> 20 }
 
 // Minor is the lower half.
 func (d Dev) Minor() uint32 { return uint32(d) & 0xfffff }
+
+// String is "MAJOR:MINOR", as in mountinfo.
+func (d Dev) String() string { return fmt.Sprintf("%d:%d", d.Major(), d.Minor()) }
 
 // Waiter is a thread that waits. TID and StartNS together identify it: check
 // both against a Task before naming the thread.

@@ -206,7 +206,7 @@ func (d *walkDecoder) mount(f *fields) {
 
 // lockKinds are those of enum walk_lock_type.
 var lockKinds = [...]string{1: "i_rwsem", 2: "s_umount", 3: "s_vfs_rename_mutex", 4: "invalidate_lock",
-	5: "fuse_inode mutex", 6: "mds session mutex", 7: "mds client mutex", 8: "snap_rwsem"}
+	5: "fuse_inode mutex", 6: "mds session mutex", 7: "mds client mutex", 8: "snap_rwsem", 9: "pool_perm_rwsem"}
 
 func (d *walkDecoder) lock(f *fields) {
 	l := Lock{Addr: f.u64(), OwnerStartNS: f.u64(), Ino: f.u64(), NodeID: f.u64(), Dev: Dev(f.u32())}
@@ -218,7 +218,7 @@ func (d *walkDecoder) lock(f *fields) {
 	l.Path, l.PathCut = f.names()
 	// RWSEM_READER_OWNED of kernel/locking/rwsem.c; mutexes use the bit
 	// otherwise (MUTEX_FLAG_WAITERS).
-	l.ReadOwned = flags&1 != 0 && (kind == 1 || kind == 2 || kind == 4 || kind == 8)
+	l.ReadOwned = flags&1 != 0 && (kind == 1 || kind == 2 || kind == 4 || kind >= 8)
 	d.w.Locks = append(d.w.Locks, l)
 }
 

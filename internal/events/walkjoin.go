@@ -11,10 +11,31 @@ func (d *walkDecoder) join() {
 	d.hand()
 	d.joinLookups()
 	w := &d.w
+	d.dropDoubleCaps()
 	w.Locks = slices.DeleteFunc(w.Locks, func(l Lock) bool { return len(l.Waiters) == 0 })
 	w.Pages = slices.DeleteFunc(w.Pages, func(p PageWait) bool { return len(p.Waiters) == 0 })
 	w.Bits = slices.DeleteFunc(w.Bits, func(b BitWait) bool { return len(b.Waiters) == 0 })
 	w.Lookups = slices.DeleteFunc(w.Lookups, func(l Lookup) bool { return len(l.Waiters) == 0 })
+}
+
+// dropDoubleCaps takes a thread that has a cap wait of its own off its inode's
+// queue, in which it waits, too.
+func (d *walkDecoder) dropDoubleCaps() {
+	own := make(map[waiterKey]bool)
+	for _, c := range d.w.CapWaits {
+		for _, w := range c.Waiters {
+			if c.TGID != 0 {
+				own[waiterKey{w.TID, w.StartNS, w.How}] = true
+			}
+		}
+	}
+	for i := range d.w.CapWaits {
+		if c := &d.w.CapWaits[i]; c.TGID == 0 {
+			c.Waiters = slices.DeleteFunc(slices.Clone(c.Waiters),
+				func(w Waiter) bool { return own[waiterKey{w.TID, w.StartNS, w.How}] })
+		}
+	}
+	d.w.CapWaits = slices.DeleteFunc(d.w.CapWaits, func(c CapWait) bool { return c.TGID == 0 && len(c.Waiters) == 0 })
 }
 
 func (d *walkDecoder) joinSuperblocks() {

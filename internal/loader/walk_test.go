@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -218,6 +219,44 @@ func hangMany(t testing.TB, n int, known bool) ([]int, *testkit.HangFS) {
 		require.NoError(t, err)
 	}
 	return tids, f
+}
+
+// TestWalkJoinsPageWaiters blocks a read and a page fault in READ requests that
+// no thread waits for: the threads wait for the pages.
+func TestWalkJoinsPageWaiters(t *testing.T) {
+	w := newWalker(t)
+	if why := strings.Join(w.Degraded(), "; "); why != "" {
+		require.Contains(t, why, "CONFIG_KALLSYMS_ALL")
+		require.Empty(t, os.Getenv("HANGTRACE_KERNEL"), "the kernels of the matrix name their data")
+		t.Skip(why)
+	}
+	s, f := hang(t, testkit.HangFSOptions{EntryTimeout: time.Hour, AttrTimeout: time.Hour})
+	v, err := s.StartVictim("ops", f.MountPoint, "fault", "read")
+	require.NoError(t, err)
+	require.NoError(t, f.Freeze("READ"))
+	lines, err := v.Hang(2)
+	require.NoError(t, err)
+	walk := agreed(t, w, WalkOptions{})
+	pages := make(map[int]events.PageWait)
+	for _, p := range walk.Pages {
+		for _, x := range p.Waiters {
+			pages[x.TID] = p
+		}
+	}
+	for _, l := range lines {
+		p, ok := pages[l.TID]
+		require.True(t, ok, "%s of thread %d waits for no page: %+v", l.Op, l.TID, walk.Pages)
+		require.Equal(t, "locked", p.Bit)
+		require.Equal(t, events.Dev(f.Major<<20|f.Minor), p.Dev)
+		require.Equal(t, f.MountPoint+p.Path, l.Path)
+		reads := 0
+		for _, r := range walk.FuseRequests {
+			if r.Dev == p.Dev && r.OpName == "READ" && r.NodeID == p.NodeID {
+				reads++
+			}
+		}
+		require.NotZero(t, reads, "no READ of node %d: %+v", p.NodeID, walk.FuseRequests)
+	}
 }
 
 // TestWalkSeesDetachedMount unmounts lazily under a blocked call.
