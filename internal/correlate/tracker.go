@@ -37,7 +37,9 @@ type watch struct {
 	nextMS int64
 	// missed counts the snapshots in a row that did not show it.
 	missed int
-	task   events.Task
+	// shown is when the last snapshot showed it, gone when the first did not.
+	shown, gone time.Time
+	task        events.Task
 }
 
 // NewTracker returns a Tracker that has seen nothing.
@@ -86,12 +88,12 @@ func (t *Tracker) see(w *world, h *Hang) *Event {
 		for known.nextMS <= h.Blocked.ForMS {
 			known.nextMS *= 2
 		}
-		known.hang = h
+		known.hang, known.shown = h, w.snap.TakenAt
 		t.watched[h.ID] = known
 		t.seen++
 		return t.event(EventHangSeen, h, w.snap.TakenAt)
 	}
-	known.missed, known.hang = 0, keepNames(known.hang, h)
+	known.missed, known.hang, known.shown = 0, keepNames(known.hang, h), w.snap.TakenAt
 	if h.Blocked.ForMS < known.nextMS {
 		return nil
 	}
@@ -124,13 +126,23 @@ func (t *Tracker) missing(present map[string]bool) []*Event {
 		if present[id] {
 			continue
 		}
-		if w.missed++; w.missed < 2 {
+		if w.missed++; w.missed == 1 {
+			w.gone = t.now
 			continue
 		}
-		out = append(out, t.end(id, w, t.now, nil, nil))
+		out = append(out, t.end(id, w, w.gone, w.between(), nil))
 	}
 	sortEvents(out)
 	return out
+}
+
+// between is how long a hang took whose end only lies between two snapshots.
+func (w *watch) between() *timing {
+	return &timing{
+		durationNS:   uint64(max(w.shown.Sub(w.hang.Blocked.Since), 0)),
+		resolutionNS: uint64(max(w.gone.Sub(w.shown), 1)),
+		atLeast:      true,
+	}
 }
 
 func sortEvents(list []*Event) {
