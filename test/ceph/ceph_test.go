@@ -160,7 +160,7 @@ func (l *lab) phase(p phase) {
 	time.Sleep(2 * time.Second) // more than the threshold
 
 	l.in("report", func(l *lab) { needTool(l); l.report(early, since) })
-	l.live(p, ops, early, late, since)
+	l.live(p, ops, late, since)
 	if p.Thaw {
 		l.in("thawed", func(l *lab) { l.returned(ops) })
 	}
@@ -289,28 +289,30 @@ func (l *lab) check(op started, ops []started, found map[int][]hang, h hang, max
 }
 
 // live attaches to all ops, triggers the late ones once the probes are there,
-// and thaws before it ends where the phase says so.
-func (l *lab) live(p phase, ops, early, late []started, since time.Time) {
+// thaws where the phase says so once everything is announced, and ends the tool
+// as Ctrl-C does once everything has returned.
+func (l *lab) live(p phase, ops, late []started, since time.Time) {
 	hasTool := l.guest(10*time.Second, "test -x "+toolPath).code == 0
 	if hasTool {
-		var pids strings.Builder
-		for _, o := range ops {
-			fmt.Fprintf(&pids, " --pid %d", o.pid)
-		}
-		l.mustGuest(60*time.Second, `( `+toolPath+pids.String()+` --fs all --duration 12s -o ndjson \
-			--ready-file /run/lab/ready >/run/lab/live 2>/run/lab/live.err </dev/null; echo $? >/run/lab/live.rc ) >/dev/null 2>&1 &
-		for i in $(seq 300); do [ -e /run/lab/ready ] && exit 0; [ -e /run/lab/live.rc ] && break; sleep 0.1; done
-		cat /run/lab/live /run/lab/live.err; exit 1`)
+		l.startLive(ops)
 	}
 	l.mustGuest(10*time.Second, "touch "+triggerLate)
 	l.blocked("blocked late", late)
+	if hasTool {
+		l.awaitEvents("hang_seen", len(ops))
+	} else {
+		time.Sleep(3 * time.Second)
+	}
 	if p.Thaw {
-		time.Sleep(3 * time.Second) // more than the threshold, for the late ones
 		l.cephlab("thaw")
 	}
 	l.in("live", func(l *lab) {
 		needTool(l)
-		l.mustGuest(60*time.Second, `for i in $(seq 400); do [ -e /run/lab/live.rc ] && exit 0; sleep 0.1; done; exit 1`)
+		if p.Thaw {
+			l.awaitEvents("hang_ended", len(ops))
+		}
+		l.mustGuest(30*time.Second, `kill -INT $(cat /run/lab/live.pid)
+		for i in $(seq 200); do [ -e /run/lab/live.rc ] && exit 0; sleep 0.1; done; exit 1`)
 		took := time.Since(since).Milliseconds() + 2000
 		if rc := strings.TrimSpace(l.mustGuest(10*time.Second, "cat /run/lab/live.rc")); rc != "3" {
 			l.t.Errorf("exit status %s, want 3: %s", rc, l.guest(10*time.Second, "cat /run/lab/live.err").stdout)
@@ -322,6 +324,28 @@ func (l *lab) live(p phase, ops, early, late []started, since time.Time) {
 		}
 		l.checkEvents(p, ops, events, took)
 	})
+}
+
+// startLive returns once the probes are attached.
+func (l *lab) startLive(ops []started) {
+	l.t.Helper()
+	var pids strings.Builder
+	for _, o := range ops {
+		fmt.Fprintf(&pids, " --pid %d", o.pid)
+	}
+	l.mustGuest(60*time.Second, `( sh -c 'echo $$ >/run/lab/live.pid; exec `+toolPath+pids.String()+` --fs all --duration 120s -o ndjson \
+		--ready-file /run/lab/ready' >/run/lab/live 2>/run/lab/live.err </dev/null; echo $? >/run/lab/live.rc ) >/dev/null 2>&1 &
+	for i in $(seq 300); do [ -e /run/lab/ready ] && exit 0; [ -e /run/lab/live.rc ] && break; sleep 0.1; done
+	cat /run/lab/live /run/lab/live.err; exit 1`)
+}
+
+// awaitEvents waits until the live tracer has said so many of a kind. What does
+// not come is the checks' to tell.
+func (l *lab) awaitEvents(kind string, n int) {
+	l.t.Helper()
+	l.guest(50*time.Second, fmt.Sprintf(`for i in $(seq 200); do
+		[ "$(grep -c '"event":"%s"' /run/lab/live)" -ge %d ] && exit 0; [ -e /run/lab/live.rc ] && exit 1; sleep 0.2
+	done; exit 1`, kind, n))
 }
 
 func (l *lab) checkEvents(p phase, ops []started, events []event, maxMS int64) {

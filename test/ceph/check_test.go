@@ -59,8 +59,11 @@ type hang struct {
 		Driver string `json:"driver"`
 	} `json:"volume"`
 	KernelStack []string `json:"kernel_stack"`
-	Role        string   `json:"role"`
-	WaitsBehind string   `json:"waits_behind"`
+	WaitingOn   *struct {
+		Kind string `json:"kind"`
+	} `json:"waiting_on"`
+	Role        string `json:"role"`
+	WaitsBehind string `json:"waits_behind"`
 }
 
 func parseReport(text []byte) (report, error) {
@@ -144,6 +147,11 @@ func complaints(want hungOp, h hang, minMS, maxMS int64) []string {
 	} else {
 		differ("blocked.for_ms", fmt.Sprint(h.Blocked.ForMS), h.Blocked.ForMS >= minMS && h.Blocked.ForMS <= maxMS,
 			fmt.Sprintf("%d to %d", minMS, maxMS))
+	}
+	if h.WaitingOn == nil {
+		differ("waiting_on", "null", false, want.WaitsOn)
+	} else {
+		differ("waiting_on.kind", h.WaitingOn.Kind, slices.Contains(want.WaitsOn, h.WaitingOn.Kind), want.WaitsOn)
 	}
 	return append(bad, volumeComplaints(volumes[want.Mount], h)...)
 }

@@ -15,9 +15,9 @@ func asHang(o hungOp, tid int) string {
 	}
 	ns, name, _ := strings.Cut(v.PodName, "/")
 	return fmt.Sprintf(`{"id":"id-%d","reason":%q,"task":{"pid":%d,"tid":%d,"comm":"hangop"},"syscall":%s,
-		"blocked":{"for_ms":2500},"path":{"value":%q},"mount":{"kind":%q},
+		"blocked":{"for_ms":2500},"path":{"value":%q},"mount":{"kind":%q},"waiting_on":{"kind":%q},
 		"volume":{"pod":{"uid":%q,"name":%q,"namespace":%q},"plugin":%q,"name":%q,"pv":%q,"driver":%q}}`,
-		tid, o.Reason, tid, tid, call, o.fullPath(), v.Kind, v.PodUID, name, ns, v.Plugin, v.Name, v.PV, v.Driver)
+		tid, o.Reason, tid, tid, call, o.fullPath(), v.Kind, o.WaitsOn[0], v.PodUID, name, ns, v.Plugin, v.Name, v.PV, v.Driver)
 }
 
 func TestCheckerAcceptsWhatTheTableSays(t *testing.T) {
@@ -56,6 +56,8 @@ func TestCheckerSeesFaults(t *testing.T) {
 		{`"volume":{`, `"volume_":{`, "volume is null"},
 		{`"mount":{`, `"mount_":{`, "mount is null"},
 		{`"path":{`, `"path_":{`, "path"},
+		{`"kind":"mds"`, `"kind":"unknown"`, "waiting_on.kind"},
+		{`"waiting_on":{`, `"waiting_on_":{`, "waiting_on"},
 	} {
 		text := strings.Replace(good, c.old, c.new, 1)
 		if text == good {

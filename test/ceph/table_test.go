@@ -56,6 +56,7 @@ type hungOp struct {
 	// What the tool must say.
 	Reason   string
 	Syscalls []string // one of these; none: no syscall at all
+	WaitsOn  []string // one of these kinds
 	Behind   string   // the op it is a victim of
 }
 
@@ -65,6 +66,8 @@ var (
 	statCalls   = []string{"newfstatat", "stat", "statx"}
 	openCalls   = []string{"openat", "open"}
 	removeCalls = []string{"unlinkat", "rmdir", "unlink"}
+	onMDS       = []string{"mds"}
+	onOSD       = []string{"osd"}
 	mdsWait     = []string{"ceph_mdsc_wait_request", "ceph_mdsc_do_request"}
 	pageWait    = []string{"folio_wait_bit_common", "wait_on_page_bit_common", "__lock_page_or_retry"}
 )
@@ -98,36 +101,36 @@ var phases = []phase{
 		Warm: []string{flatMount + "/d5/file", csiMount + "/d2", csiMount + "/d5/empty",
 			csiMount + "/d4", csiSubPath},
 		Ops: []hungOp{
-			{Name: "stat", Op: "stat", Mount: flatMount, Path: "d1/file", States: "D", Frames: mdsWait, Reason: "in_syscall", Syscalls: statCalls},
-			{Name: "ls", Op: "ls", Mount: flatMount, Path: "d4", States: "D", Frames: mdsWait, Reason: "in_syscall", Syscalls: []string{"getdents64"}},
-			{Name: "creat", Op: "creat", Mount: csiMount, Path: "d2/new", States: "D", Frames: mdsWait, Reason: "in_syscall", Syscalls: openCalls},
-			{Name: "open", Op: "open", Mount: csiMount, Path: "d3/file", States: "D", Frames: mdsWait, Reason: "in_syscall", Syscalls: openCalls},
-			{Name: "rmdir", Op: "rmdir", Mount: csiMount, Path: "d5/empty", States: "D", Frames: mdsWait, Reason: "in_syscall", Syscalls: removeCalls},
-			{Name: "unlink", Op: "unlink", Mount: flatMount, Path: "d5/file", States: "D", Frames: mdsWait, Reason: "in_syscall", Syscalls: removeCalls},
-			{Name: "stat relative to cwd", Op: "statcwd", Mount: flatMount, Path: "d6/file", States: "D", Frames: mdsWait, Reason: "in_syscall", Syscalls: statCalls},
-			{Name: "openat relative to fd", Op: "openat", Mount: csiMount, Path: "d6/file", States: "D", Frames: mdsWait, Reason: "in_syscall", Syscalls: openCalls},
-			{Name: "stat below a subPath", Op: "stat", Mount: csiSubPath, Path: "file", States: "D", Frames: mdsWait, Reason: "in_syscall", Syscalls: statCalls},
-			{Name: "umount", Op: "umount", Mount: goneMount, States: "D", Frames: []string{"ceph_mdsc_close_sessions", "ceph_mdsc_pre_umount"}, Reason: "after_syscall", Syscalls: []string{"umount2"}},
+			{Name: "stat", Op: "stat", Mount: flatMount, Path: "d1/file", States: "D", Frames: mdsWait, Reason: "in_syscall", Syscalls: statCalls, WaitsOn: onMDS},
+			{Name: "ls", Op: "ls", Mount: flatMount, Path: "d4", States: "D", Frames: mdsWait, Reason: "in_syscall", Syscalls: []string{"getdents64"}, WaitsOn: onMDS},
+			{Name: "creat", Op: "creat", Mount: csiMount, Path: "d2/new", States: "D", Frames: mdsWait, Reason: "in_syscall", Syscalls: openCalls, WaitsOn: onMDS},
+			{Name: "open", Op: "open", Mount: csiMount, Path: "d3/file", States: "D", Frames: mdsWait, Reason: "in_syscall", Syscalls: openCalls, WaitsOn: onMDS},
+			{Name: "rmdir", Op: "rmdir", Mount: csiMount, Path: "d5/empty", States: "D", Frames: mdsWait, Reason: "in_syscall", Syscalls: removeCalls, WaitsOn: onMDS},
+			{Name: "unlink", Op: "unlink", Mount: flatMount, Path: "d5/file", States: "D", Frames: mdsWait, Reason: "in_syscall", Syscalls: removeCalls, WaitsOn: onMDS},
+			{Name: "stat relative to cwd", Op: "statcwd", Mount: flatMount, Path: "d6/file", States: "D", Frames: mdsWait, Reason: "in_syscall", Syscalls: statCalls, WaitsOn: onMDS},
+			{Name: "openat relative to fd", Op: "openat", Mount: csiMount, Path: "d6/file", States: "D", Frames: mdsWait, Reason: "in_syscall", Syscalls: openCalls, WaitsOn: onMDS},
+			{Name: "stat below a subPath", Op: "stat", Mount: csiSubPath, Path: "file", States: "D", Frames: mdsWait, Reason: "in_syscall", Syscalls: statCalls, WaitsOn: onMDS},
+			{Name: "umount", Op: "umount", Mount: goneMount, States: "D", Frames: []string{"ceph_mdsc_close_sessions", "ceph_mdsc_pre_umount"}, Reason: "after_syscall", Syscalls: []string{"umount2"}, WaitsOn: onMDS},
 		},
 		Victims: []hungOp{
-			{Name: "stat behind creat", Op: "stat", Mount: csiMount, Path: "d2/other", States: "D", Frames: []string{"walk_component", "lookup_slow"}, Reason: "in_syscall", Syscalls: statCalls, Behind: "creat"},
+			{Name: "stat behind creat", Op: "stat", Mount: csiMount, Path: "d2/other", States: "D", Frames: []string{"walk_component", "lookup_slow"}, Reason: "in_syscall", Syscalls: statCalls, Behind: "creat", WaitsOn: []string{"lock"}},
 		},
 		Late: []hungOp{
-			{Name: "late open", Op: "open", Mount: flatMount, Path: "d7/file", States: "D", Frames: mdsWait, Reason: "slow_syscall", Syscalls: openCalls},
+			{Name: "late open", Op: "open", Mount: flatMount, Path: "d7/file", States: "D", Frames: mdsWait, Reason: "slow_syscall", Syscalls: openCalls, WaitsOn: onMDS},
 		},
 	},
 	{
 		Name:   "osd and mon",
 		Freeze: []string{"osd", "mon"},
 		Ops: []hungOp{
-			{Name: "page fault", Op: "fault", Mount: flatMount, Path: "big", States: "D", Frames: pageWait, Reason: "page_fault"},
-			{Name: "read", Op: "read", Mount: csiMount, Path: "big", States: "D", Frames: pageWait, Reason: "in_syscall", Syscalls: []string{"pread64"}},
-			{Name: "fsync", Op: "fsync", Mount: csiMount, Path: "dirty", States: "D", Frames: []string{"folio_wait_writeback", "wait_on_page_writeback", "folio_wait_bit_common", "wait_on_page_bit_common"}, Reason: "in_syscall", Syscalls: []string{"fsync"}},
-			{Name: "read of ext4 on rbd", Op: "read", Mount: rbdMount, Path: "big", States: "D", Frames: pageWait, Reason: "in_syscall", Syscalls: []string{"pread64"}},
-			{Name: "statfs", Op: "statfs", Mount: flatMount, States: "S", Frames: []string{"wait_generic_request"}, Reason: "in_syscall", Syscalls: []string{"statfs"}},
+			{Name: "page fault", Op: "fault", Mount: flatMount, Path: "big", States: "D", Frames: pageWait, Reason: "page_fault", WaitsOn: onOSD},
+			{Name: "read", Op: "read", Mount: csiMount, Path: "big", States: "D", Frames: pageWait, Reason: "in_syscall", Syscalls: []string{"pread64"}, WaitsOn: onOSD},
+			{Name: "fsync", Op: "fsync", Mount: csiMount, Path: "dirty", States: "D", Frames: []string{"folio_wait_writeback", "wait_on_page_writeback", "folio_wait_bit_common", "wait_on_page_bit_common"}, Reason: "in_syscall", Syscalls: []string{"fsync"}, WaitsOn: onOSD},
+			{Name: "read of ext4 on rbd", Op: "read", Mount: rbdMount, Path: "big", States: "D", Frames: pageWait, Reason: "in_syscall", Syscalls: []string{"pread64"}, WaitsOn: []string{"osd", "block-device"}},
+			{Name: "statfs", Op: "statfs", Mount: flatMount, States: "S", Frames: []string{"wait_generic_request"}, Reason: "in_syscall", Syscalls: []string{"statfs"}, WaitsOn: []string{"mon"}},
 		},
 		Late: []hungOp{
-			{Name: "late page fault", Op: "fault", Mount: csiMount, Path: "big2", States: "D", Frames: pageWait, Reason: "page_fault"},
+			{Name: "late page fault", Op: "fault", Mount: csiMount, Path: "big2", States: "D", Frames: pageWait, Reason: "page_fault", WaitsOn: onOSD},
 		},
 	},
 }
