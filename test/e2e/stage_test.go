@@ -35,8 +35,8 @@ type stage struct {
 func newStage(t testing.TB) *stage {
 	t.Helper()
 	testkit.NeedBPF(t)
+	t.Cleanup(func() { nothingLeft(t) }) // after the sandbox is closed
 	s := testkit.New(t)
-	t.Cleanup(func() { nothingLeft(t) })
 	tree, err := testkit.NewKubeletTree(s.Dir)
 	require.NoError(t, err)
 	return &stage{s, tree, t}

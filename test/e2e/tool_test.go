@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -141,7 +142,7 @@ func watch(t *testing.T, s *testkit.Sandbox, args ...string) *live {
 	})
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("live %v\nstdout: %s\nstderr: %s", args, &r.stdout, &r.stderr)
+			t.Logf("live %v\n%sstderr: %s", args, brief(l.events()), &r.stderr)
 		}
 	})
 	return l
@@ -155,16 +156,39 @@ func (l *live) until(what string, cond func() bool) {
 			return
 		}
 		if err := l.Wait(0); !errors.Is(err, testkit.ErrNotEnded) && !cond() {
-			require.FailNow(l.t, "live ended early", "before %s: %v\nstdout: %s\nstderr: %s", what, err, &l.stdout, &l.stderr)
+			require.FailNow(l.t, "live ended early", "before %s: %v", what, err)
 		}
 		if time.Now().After(deadline) {
-			require.FailNow(l.t, "live did not get there", "wanted: %s\nstdout: %s\nstderr: %s", what, &l.stdout, &l.stderr)
+			require.FailNow(l.t, "live did not get there", "wanted: %s", what)
 		}
 	}
 }
 
 // events are those printed so far.
 func (l *live) events() []correlate.Event { return decode(l.t, l.stdout.String()) }
+
+// brief shows events for people.
+func brief(list []correlate.Event) string {
+	var b strings.Builder
+	for _, e := range list {
+		fmt.Fprintf(&b, "%s %s %s", e.Time.Format("05.000"), e.Kind, e.Notice)
+		if h := e.Hang; h != nil {
+			call := correlate.Text("-")
+			if h.Syscall != nil {
+				call = h.Syscall.Name
+			}
+			fmt.Fprintf(&b, " %d %s %s %q %dms %s ret=%q", h.Task.TID, h.Reason, call, h.Path.Value, h.Blocked.ForMS, h.Blocked.Source, e.RetText)
+			if m := h.Mount; m != nil {
+				fmt.Fprintf(&b, " %s %q %s", m.Kind, m.Point, m.From)
+			}
+		}
+		if e.Summary != nil {
+			b.WriteString(" " + e.Summary.Verdict)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
 
 // decode takes whole lines only: the last one may still be on its way.
 func decode(t testing.TB, text string) []correlate.Event {
