@@ -10,7 +10,7 @@ import (
 
 const (
 	kindSlot   = 6
-	callSize   = 136
+	callSize   = 128
 	blockSize  = 120 // without the stack
 	targetSize = 48
 	slotSize   = headerSize + 128

@@ -17,7 +17,7 @@ import (
 var mayImport = map[string][]string{
 	"bpf":                 {},
 	"internal/facts":      {},
-	"internal/events":     {"internal/facts"},
+	"internal/events":     {"internal/events", "internal/facts"},
 	"internal/mounts":     {"internal/facts"},
 	"internal/kube":       {"internal/facts"},
 	"internal/syscalls":   {"internal/syscalls"},
