@@ -37,6 +37,7 @@ func (s *Session) gather(ctx context.Context, snap *facts.Snapshot) {
 		return
 	}
 	s.devices(snap, skip)
+	s.walk(snap, suspects)
 	s.openFiles(snap, suspects, skip)
 	s.links(snap, suspects)
 	s.suspectProcesses(snap, suspects)

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"github.com/hangtrace/hangtrace/internal/correlate"
 	"github.com/hangtrace/hangtrace/internal/expendable"
 	"github.com/hangtrace/hangtrace/internal/facts"
+	"github.com/hangtrace/hangtrace/internal/loader"
 	"github.com/hangtrace/hangtrace/internal/proc"
 )
 
@@ -47,6 +49,9 @@ type Session struct {
 	backend backend
 	cache   cache
 	last    *facts.Pass
+
+	walker   *loader.Walker
+	noWalker error // why there is none
 }
 
 // New chooses the backend and loads it.
@@ -61,7 +66,7 @@ func New(opts Options) (*Session, error) {
 }
 
 // Close frees what New loaded.
-func (s *Session) Close() error { return s.backend.close() }
+func (s *Session) Close() error { return errors.Join(s.closeWalker(), s.backend.close()) }
 
 // Backend is the name of the backend in use.
 func (s *Session) Backend() string { return s.backend.name() }

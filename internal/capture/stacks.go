@@ -117,4 +117,3 @@ func attach(p *facts.ProcessStacks, stacks []facts.UserStack) {
 		p.Threads[i].User = byTID[p.Threads[i].TID]
 	}
 }
-

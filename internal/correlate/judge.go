@@ -103,6 +103,7 @@ func (w *world) hang(t *events.Task) (*Hang, mounts.Kind, bool) {
 		Path: pl.path, Mount: pl.mount, KernelStack: w.frames(t), Volume: w.volume(t, &pl),
 		WaitingOn: w.waitingOn(t, v, &pl),
 	}
+	w.applyWalk(t, h, &pl)
 	w.userStack(t, h)
 	h.Effect = Text(effectOf(string(h.Task.ProcessComm.Or(h.Task.Comm)), h.UserStack))
 	if len(h.KernelStack) == 0 && t.Wchan != "" {
@@ -139,11 +140,25 @@ func (w *world) bestPlace(t *events.Task, v stackView, reason Reason) (place, bo
 	} else if reason == ReasonAfterSyscall {
 		list = w.lastPlaces(t)
 	}
-	if v.fault || reason == ReasonPageFault {
-		list = append(w.faultPlaces(t, v), list...)
+	walked := w.walkedPlaces(t)
+	switch {
+	case v.fault || reason == ReasonPageFault:
+		list = append(append(walked, w.faultPlaces(t, v)...), list...)
+	case reason == ReasonKernelThread || reason == ReasonIOWorker:
+		list = append(walked, list...)
 	}
 	for _, pl := range list {
 		if !pl.pseudo && pl.kind != "" && compatible(pl.kind, v.fs) && w.blockingOn(t, pl.kind, v) {
+			return pl, true
+		}
+	}
+	// The call's path leads elsewhere, or is not known: the walk names the
+	// super block all the same, a detached one too.
+	for _, pl := range walked {
+		if pl.kind != "" && compatible(pl.kind, v.fs) {
+			if len(list) > 0 && !list[0].pseudo && list[0].path.Value != "" {
+				pl.path = list[0].path
+			}
 			return pl, true
 		}
 	}
@@ -262,6 +277,7 @@ const (
 	sourceSwitches    = "switch_counts"
 	sourceSwitch      = "sched_switch"
 	sourceGoroutine   = "goroutine_wait"
+	sourceRequest     = "request"
 )
 
 // blocked says since when a thread is blocked, by the best source there is.

@@ -226,9 +226,31 @@ type Pod struct {
 
 // WaitingOn is whom the thread waits for, with the evidence.
 type WaitingOn struct {
-	Kind     string       `json:"kind"` // mds, osd, mon, fuse-daemon, nfs-server, block-device, lock, unknown
-	Name     Text         `json:"name"`
+	Kind string `json:"kind"` // mds, osd, mon, fuse-daemon, nfs-server, block-device, lock, unknown
+	Name Text   `json:"name"`
+	// Address is the server's, State what the kernel says of the session with
+	// it ("open, laggy").
+	Address  Text         `json:"address"`
+	State    Text         `json:"state"`
+	Request  *Request     `json:"request"`
 	Evidence List[string] `json:"evidence"`
+}
+
+// Request is the request that a thread waits for an answer to.
+type Request struct {
+	ID       string `json:"id"`
+	Op       Text   `json:"op"`
+	Target   Text   `json:"target"` // path, object or node
+	ForMS    *int64 `json:"for_ms"` // nil: the kernel keeps no time
+	Attempts *int   `json:"attempts"`
+}
+
+// ServerCount says how many hung threads wait for one server.
+type ServerCount struct {
+	Name     string `json:"name"`
+	Threads  int    `json:"threads"`
+	Pods     int    `json:"pods"`
+	OldestMS int64  `json:"oldest_ms"`
 }
 
 // Summary adds a report up.
@@ -239,7 +261,9 @@ type Summary struct {
 	OldestMS    int64 `json:"oldest_ms"`
 	// Elsewhere counts threads blocked on kinds that --fs leaves out.
 	Elsewhere map[string]int `json:"elsewhere,omitempty"`
-	Verdict   string         `json:"verdict"`
+	// ByServer groups the hung threads by whom they wait for.
+	ByServer List[ServerCount] `json:"by_server"`
+	Verdict  string            `json:"verdict"`
 }
 
 // EventKind names one line of the live stream.

@@ -40,22 +40,44 @@ func (w *world) blockedBy(waiting []*events.Task, hangs []*Hang) []*Hang {
 func (w *world) rootOf(t *events.Task, hung map[int]*Hang) *Hang {
 	const deepest = 64
 	for range deepest {
-		if t.BlockerTID == 0 {
+		holder := w.holder(t)
+		if holder == 0 {
 			return w.faultBefore(t, hung)
 		}
-		if t.BlockerTID == t.TID {
+		if holder == t.TID {
 			return nil
 		}
-		next := w.byTID[t.BlockerTID]
+		next := w.byTID[holder]
 		if next == nil {
 			return nil
 		}
-		if h := hung[next.TID]; h != nil && w.view(next).kind != waitLock {
+		if h := hung[next.TID]; h != nil && !w.waitsForThread(next) {
 			return h
 		}
 		t = next
 	}
 	return nil
+}
+
+// holder is the thread that holds what a thread waits for: by the kernel's own
+// record of it, or by the walk; 0 unknown.
+func (w *world) holder(t *events.Task) int {
+	if t.BlockerTID != 0 {
+		return t.BlockerTID
+	}
+	if e := w.explained[t.TID]; e != nil {
+		return e.holder
+	}
+	return 0
+}
+
+// waitsForThread tells whether a thread waits for another one, not for a
+// server. A request with its name on it outranks what the stack looks like.
+func (w *world) waitsForThread(t *events.Task) bool {
+	if e := w.explained[t.TID]; e != nil {
+		return e.on.Kind == "lock"
+	}
+	return w.view(t).kind == waitLock
 }
 
 // faultBefore is the page fault that keeps a thread from changing its own
@@ -105,7 +127,7 @@ func assignRoles(w *world, hangs []*Hang) {
 		}
 		t := w.byTID[h.Task.TID]
 		v := w.view(t)
-		if v.kind != waitLock {
+		if !w.waitsForThread(t) {
 			h.Role = RoleRoot
 			continue
 		}
@@ -114,10 +136,16 @@ func assignRoles(w *world, hangs []*Hang) {
 		if root == nil {
 			root = w.neighbour(h, hangs)
 		}
-		h.WaitingOn = lockOf(nil, t.BlockerTID, v)
+		on := lockOf(root, t.BlockerTID, v)
+		if e := w.explained[t.TID]; e != nil {
+			on.Evidence = append(e.on.Evidence, on.Evidence...)
+			if on.Name == "" {
+				on.Name = e.on.Name
+			}
+		}
+		h.WaitingOn = on
 		if root != nil {
 			h.WaitsBehind = Text(root.ID)
-			h.WaitingOn = lockOf(root, t.BlockerTID, v)
 		}
 	}
 }
@@ -136,7 +164,7 @@ func (w *world) neighbour(victim *Hang, hangs []*Hang) *Hang {
 		if h == victim || h.Mount == nil || h.Path.Value == "" || h.Mount.Device != victim.Mount.Device {
 			continue
 		}
-		if w.view(w.byTID[h.Task.TID]).kind == waitLock {
+		if w.waitsForThread(w.byTID[h.Task.TID]) {
 			continue
 		}
 		q := string(h.Path.Value)

@@ -22,6 +22,9 @@ type Suspect struct {
 	// Fault tells that the thread is in a page fault: its mappings name the
 	// file.
 	Fault bool
+	// Lock tells that it sleeps in a lock whose holder the thread's own record
+	// does not name.
+	Lock bool
 	// StartBootNS identifies the thread together with TID, Switches its stay
 	// in this very wait: what was read of it holds until they change.
 	StartBootNS, Switches uint64
@@ -92,6 +95,9 @@ func (w *world) suspicious(t *events.Task) bool {
 	if t.BlockerTID != 0 && w.byTID[t.BlockerTID] != nil {
 		return true
 	}
+	if e := w.explained[t.TID]; e != nil && v.kind != waitIdle {
+		return true
+	}
 	if v.kind == waitIdle {
 		return false
 	}
@@ -113,6 +119,7 @@ func (w *world) suspicious(t *events.Task) bool {
 
 func (w *world) suspect(t *events.Task) Suspect {
 	s := Suspect{PID: t.PID, TID: t.TID, MountNS: t.MountNS, StartBootNS: t.StartBootNS, Switches: t.Switches()}
+	s.Lock = w.view(t).kind == waitLock && t.BlockerTID == 0
 	if t.HasRegs && !t.KernelThread() && !t.IOWorker() && !t.Exiting() && !t.Compat {
 		s.PC, s.SP, s.BP, s.LR = t.PC, t.SP, t.BP, t.LR
 	}

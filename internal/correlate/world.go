@@ -94,6 +94,8 @@ type world struct {
 	stacks      *stackReader
 	views       map[int]stackView
 	names       map[int][]string
+	walk        events.Walk
+	explained   map[int]*explained       // by TID
 	users       map[int]*facts.UserStack // by TID; made when first asked for
 }
 
@@ -128,6 +130,7 @@ func newWorld(snap *facts.Snapshot, opts Options) (*world, error) {
 		return nil, err
 	}
 	w.indexFacts()
+	w.indexWalk()
 	return w, w.indexMounts()
 }
 

@@ -83,6 +83,7 @@ func (p *page) since(h *correlate.Hang) {
 		"switch_counts": "it has not run since then",
 		"sched_switch":  "it left the CPU then",
 
+		"request":        "its request was made then",
 		"goroutine_wait": "the Go runtime saw it blocked then",
 	}[h.Blocked.Source]
 	if how == "" {
@@ -278,9 +279,39 @@ func (p *page) waits(on *correlate.WaitingOn) {
 	if on.Name != "" {
 		what += " " + clean(string(on.Name))
 	}
-	p.row("waits on", p.paint(colorBold, what))
+	tokens := []string{p.paint(colorBold, what)}
+	if on.Address != "" {
+		tokens = append(tokens, clean(string(on.Address)))
+	}
+	if on.State != "" {
+		tokens = append(tokens, "("+clean(string(on.State))+")")
+	}
+	if r := on.Request; r != nil {
+		tokens[len(tokens)-1] += ","
+		tokens = append(tokens, request(r)...)
+	}
+	p.row("waits on", tokens...)
 	rest := indent + strings.Repeat(" ", labelWidth)
 	for _, evidence := range on.Evidence {
 		p.words(rest+"- ", rest+"  ", clean(evidence))
 	}
+}
+
+// request says "request 4711 readdir /d2 for 12m41s, 1 attempt".
+func request(r *correlate.Request) []string {
+	tokens := []string{"request " + clean(r.ID)}
+	if r.Op != "" {
+		tokens = append(tokens, clean(string(r.Op)))
+	}
+	if r.Target != "" {
+		tokens = append(tokens, cleanPath(string(r.Target)))
+	}
+	if r.ForMS != nil {
+		tokens = append(tokens, "for "+span(millis(*r.ForMS)))
+	}
+	if r.Attempts != nil && *r.Attempts > 0 {
+		tokens[len(tokens)-1] += ","
+		tokens = append(tokens, count(*r.Attempts, "attempt"))
+	}
+	return tokens
 }

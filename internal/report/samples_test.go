@@ -132,9 +132,13 @@ func cephKernel() *correlate.Report {
 			Plugin: "kubernetes.io/cephfs", Name: "pvc-data",
 		},
 		KernelStack: []string{"ceph_mdsc_wait_request+0xa5/0x170 [ceph]", "ceph_mdsc_do_request+0x7c/0xa0 [ceph]", "__ceph_do_getattr+0x9d/0x1f0 [ceph]", "ceph_getattr+0x3a/0x150 [ceph]", "vfs_statx+0xa6/0x150"},
-		WaitingOn:   &correlate.WaitingOn{Kind: "mds", Evidence: []string{"ceph_mdsc_wait_request in the kernel stack"}},
+		WaitingOn: &correlate.WaitingOn{
+			Kind: "mds", Name: "mds.0", Address: "10.0.0.5:6801", State: "session open, laggy", Evidence: []string{"ceph_mdsc_wait_request in the kernel stack"},
+			Request: &correlate.Request{ID: "4711", Op: "readdir", Target: "/d2", ForMS: new(int64(761000)), Attempts: new(1)},
+		},
 	}
 	r := base("bpf-iter", h)
+	r.Summary.ByServer = []correlate.ServerCount{{Name: "mds.0 10.0.0.5:6801", Threads: 1, Pods: 1, OldestMS: 761000}}
 	r.Summary.Verdict = "kubelet[2161] has hung for 12m41s in newfstatat on cephfs volume pvc-data of pod media/web-0."
 	return r
 }

@@ -14,6 +14,7 @@ import (
 func Text(w io.Writer, r *correlate.Report, o Options) error {
 	p := &page{w: w, o: o.filled()}
 	p.verdict(r)
+	p.byServer(r.Summary.ByServer)
 	all := blocks(r.Hangs)
 	for i, b := range all {
 		if i == p.o.Blocks {
@@ -106,4 +107,26 @@ func (p *page) targets(targets []correlate.Target) {
 		names = append(names, name)
 	}
 	p.words("", indent, "Targets: "+strings.Join(names, ", ")+".")
+}
+
+// byServer is the node's view where it says more than the blocks below: many
+// threads, one server.
+func (p *page) byServer(list []correlate.ServerCount) {
+	threads := 0
+	for _, s := range list {
+		threads += s.Threads
+	}
+	if threads < 2 {
+		return
+	}
+	for _, s := range list {
+		line := fmt.Sprintf("%s for %s, the oldest for %s", count(s.Threads, "thread waits"), clean(s.Name), span(millis(s.OldestMS)))
+		if s.Threads > 1 {
+			line = fmt.Sprintf("%d threads wait for %s, the oldest for %s", s.Threads, clean(s.Name), span(millis(s.OldestMS)))
+		}
+		if s.Pods > 0 {
+			line += ", volumes of " + count(s.Pods, "pod")
+		}
+		p.words("- ", "  ", line)
+	}
 }

@@ -1,0 +1,53 @@
+package capture
+
+import (
+	"fmt"
+
+	"github.com/hangtrace/hangtrace/internal/correlate"
+	"github.com/hangtrace/hangtrace/internal/facts"
+	"github.com/hangtrace/hangtrace/internal/loader"
+)
+
+// walk reads who waits for whom from the kernel's own structures. It is loaded
+// at the first suspect and never before: a node on which nothing hangs pays
+// nothing.
+func (s *Session) walk(snap *facts.Snapshot, suspects []correlate.Suspect) {
+	if s.backend.name() != facts.BackendBPF || s.noWalker != nil {
+		if s.noWalker != nil {
+			snap.Degraded = append(snap.Degraded, s.noWalker.Error())
+		}
+		return
+	}
+	if s.walker == nil {
+		w, err := loader.NewWalker()
+		if err != nil {
+			s.noWalker = fmt.Errorf("who waits for whom is known by stacks only: %w", err)
+			snap.Degraded = append(snap.Degraded, s.noWalker.Error())
+			return
+		}
+		s.walker = w
+	}
+	opts := loader.WalkOptions{}
+	for _, p := range suspects {
+		opts.Inodes = opts.Inodes || p.Lock
+	}
+	const walks = 2 // only what both see is believed
+	for range walks {
+		pass, err := s.walker.Walk(opts)
+		if err != nil {
+			snap.Skipped = append(snap.Skipped, facts.Skipped{What: "requests and locks in the kernel", Why: err.Error()})
+			snap.Walks = nil
+			return
+		}
+		snap.Walks = append(snap.Walks, pass)
+	}
+	snap.Degraded = append(snap.Degraded, s.walker.Degraded()...)
+}
+
+// closeWalker frees what walk loaded.
+func (s *Session) closeWalker() error {
+	if s.walker == nil {
+		return nil
+	}
+	return s.walker.Close()
+}
