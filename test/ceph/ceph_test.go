@@ -374,7 +374,8 @@ func (l *lab) checkEvents(p phase, ops []started, events []event, maxMS int64) {
 			}
 			l.check(op, ops, found, found[op.pid][0], maxMS)
 			if e, ok := ended[op.pid]; p.Thaw && (!ok || e.DurationNS == nil || *e.DurationNS < uint64(time.Second)) {
-				l.t.Errorf("no hang_ended of more than 1 s: %+v", e)
+				text, _ := json.Marshal(e)
+				l.t.Errorf("no hang_ended of more than 1 s: %s", text)
 			}
 		})
 	}
