@@ -2,6 +2,8 @@ package symbol
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -40,7 +42,8 @@ func checkAlone(t *testing.T, exe, scene, at string) {
 		}
 	}
 	time.Sleep(300 * time.Millisecond)
-	s := table.Process(v.memory(t), bias).Thread(tid, v.regs(t, tid))
+	p := table.Process(v.memory(t), bias)
+	s := p.Thread(tid, v.regs(t, tid))
 	if s.End != "" {
 		t.Fatalf("ends early: %s\n%s", s.End, s.format())
 	}
@@ -63,7 +66,7 @@ func checkAlone(t *testing.T, exe, scene, at string) {
 		t.Errorf("no frame was reached via %s\n%s", scene, s.format())
 	}
 	if s.Goroutine == nil || s.Goroutine.ID != 1 {
-		t.Errorf("goroutine %+v, want 1", s.Goroutine)
+		t.Errorf("goroutine %+v, want 1 (%v)", s.Goroutine, p.runError)
 	}
 }
 
@@ -111,5 +114,30 @@ func checkCgo(t *testing.T, v *victim) {
 		if name == "cgoCall" && (s.Frames[0].Function != "" || s.Frames[1].Via != "cgo call") {
 			t.Errorf("cgo call is not marked\n%s", s.format())
 		}
+	}
+}
+
+// TestPrebuilt looks at programs that were built elsewhere, as for a virtual
+// machine of another architecture: HANGTRACE_PREBUILT is a folder of files
+// named goprog-ANYTHING and cgoprog-ANYTHING.
+func TestPrebuilt(t *testing.T) {
+	dir := os.Getenv("HANGTRACE_PREBUILT")
+	if dir == "" {
+		t.Skip("HANGTRACE_PREBUILT is not set")
+	}
+	paths, _ := filepath.Glob(filepath.Join(dir, "*prog-*"))
+	if len(paths) == 0 {
+		t.Fatal("nothing there")
+	}
+	for _, exe := range paths {
+		name := filepath.Base(exe)
+		if strings.HasPrefix(name, "cgo") {
+			t.Run(name, func(t *testing.T) { checkCgo(t, start(t, exe)) })
+			continue
+		}
+		t.Run(name+"/threads", func(t *testing.T) { checkAll(t, start(t, exe)) })
+		t.Run(name+"/systemstack", func(t *testing.T) { checkAlone(t, exe, "systemstack", "runtime/debug.WriteHeapDump") })
+		t.Run(name+"/fault", func(t *testing.T) { checkAlone(t, exe, "fault", "main.touch") })
+		t.Run(name+"/signal", func(t *testing.T) { checkAlone(t, exe, "signal", "syscall.Read") })
 	}
 }

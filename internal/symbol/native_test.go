@@ -163,7 +163,9 @@ func FuzzParseMaps(f *testing.F) {
 			if m.End <= m.Start || len(m.Perm) != 4 {
 				t.Fatalf("%+v", m)
 			}
-			m.Executable()
+			if m.Executable() != (m.Perm[2] == 'x') {
+				t.Fatalf("%+v", m)
+			}
 		}
 	})
 }

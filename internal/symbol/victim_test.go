@@ -58,7 +58,7 @@ func build(t testing.TB, root, program string, env []string, flags ...string) st
 	cmd.Dir = filepath.Join("testdata", program)
 	cmd.Env = append(os.Environ(), "GOENV=off", "GOFLAGS=", "GOTOOLCHAIN=local", "GOWORK=off")
 	if root != "" {
-		cmd.Env = append(cmd.Env, "GOROOT="+root, "GO111MODULE=off")
+		cmd.Env = append(cmd.Env, "GOROOT="+root, "GO111MODULE=on")
 	}
 	cmd.Env = append(cmd.Env, env...)
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -71,7 +71,9 @@ func build(t testing.TB, root, program string, env []string, flags ...string) st
 func start(t testing.TB, exe string, args ...string) *victim {
 	t.Helper()
 	cmd := exec.Command(exe, args...)
-	cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir())
+	// A fault that userfaultfd answers is left for signals, unlike those of
+	// file systems: the runtime must not send its own.
+	cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir(), "GODEBUG=asyncpreemptoff=1")
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
