@@ -15,8 +15,11 @@
 #include "walk.h"
 #include "walk_kernel.h"
 #include "walk_emit.h"
+#include "walk_lock.h"
 #include "walk_vfs.h"
-#include "walk_ceph.h"
+#include "walk_tables.h"
+#include "walk_libceph.h"
+#include "walk_cephfs.h"
 #include "walk_fuse.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

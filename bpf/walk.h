@@ -39,21 +39,21 @@ enum walk_kind {
 
 /* What a waiter sleeps on, where its owner has more than one queue. */
 enum walk_how {
-	HOW_REPLY,	/* the request's completion or queue */
-	HOW_SAFE,	/* an MDS request is answered, but not yet on disk */
+	HOW_REPLY, /* the request's completion or queue */
+	HOW_SAFE,  /* an MDS request is answered, but not yet on disk */
 	HOW_LOCK,
 	HOW_PAGE,
 	HOW_BIT,
-	HOW_LOOKUP,	/* another thread looks the same name up */
+	HOW_LOOKUP, /* another thread looks the same name up */
 	HOW_CAPS,
-	HOW_UMOUNT,	/* a cephfs client's last requests and sessions */
-	HOW_FLUSH,	/* caps are being flushed: sync */
-	HOW_AUTH,	/* a ceph client has no monitor yet: mount */
-	HOW_BLOCKED,	/* a FUSE connection takes no more requests */
+	HOW_UMOUNT,  /* a cephfs client's last requests and sessions */
+	HOW_FLUSH,   /* caps are being flushed: sync */
+	HOW_AUTH,    /* a ceph client has no monitor yet: mount */
+	HOW_BLOCKED, /* a FUSE connection takes no more requests */
 };
 
 enum walk_lock_type {
-	LOCK_INODE = 1,	/* inode->i_rwsem */
+	LOCK_INODE = 1, /* inode->i_rwsem */
 	LOCK_UMOUNT,	/* super_block->s_umount */
 	LOCK_RENAME,	/* super_block->s_vfs_rename_mutex */
 	LOCK_MAPPING,	/* address_space->invalidate_lock */
@@ -66,19 +66,19 @@ enum walk_lock_type {
 
 enum walk_bit_type {
 	BIT_OTHER,
-	BIT_PAGE_LOCK,	/* being read, or written by another */
+	BIT_PAGE_LOCK, /* being read, or written by another */
 	BIT_PAGE_WRITEBACK,
 	BIT_PAGE_PRIVATE_2, /* fscache */
-	BIT_BUFFER,	/* buffer_head: ext4 metadata */
-	BIT_INODE,	/* inode->i_state: being read in, or written back */
-	BIT_VAR,	/* wait_var_event() on addr */
+	BIT_BUFFER,	    /* buffer_head: ext4 metadata */
+	BIT_INODE,	    /* inode->i_state: being read in, or written back */
+	BIT_VAR,	    /* wait_var_event() on addr */
 };
 
 enum walk_flags {
-	WALK_DETACHED = 1 << 0,	 /* the mount is in no mount namespace */
-	WALK_PATH_CUT = 1 << 1,	 /* the path has more components above */
-	WALK_URING = 1 << 2,	 /* the FUSE daemon reads by io_uring: those requests are not seen */
-	WALK_HUNTING = 1 << 3,	 /* the client looks for a monitor */
+	WALK_DETACHED = 1 << 0, /* the mount is in no mount namespace */
+	WALK_PATH_CUT = 1 << 1, /* the path has more components above */
+	WALK_URING = 1 << 2,	/* the FUSE daemon reads by io_uring: those requests are not seen */
+	WALK_HUNTING = 1 << 3,	/* the client looks for a monitor */
 	WALK_ERROR_PTR = 1 << 4, /* the mount is the kernel's own */
 };
 
@@ -129,9 +129,9 @@ struct walk_super {
 	struct record_header h;
 	u64 addr;
 	u64 magic;
-	u64 flags; /* SB_* */
-	u32 dev;   /* MAJOR << 20 | MINOR, everywhere */
-	u32 bdev;  /* of the block device below; 0: none */
+	u64 flags;  /* SB_* */
+	u32 dev;    /* MAJOR << 20 | MINOR, everywhere */
+	u32 bdev;   /* of the block device below; 0: none */
 	s32 active; /* s_active: 0 while it is being shut down */
 	u32 pad;
 	char fstype[16];
@@ -166,8 +166,8 @@ struct walk_cephfs {
 	u32 mount_state; /* CEPH_MOUNT_* */
 	u32 blocklisted;
 	u32 stopping;
-	u32 epoch; /* of the mdsmap */
-	u32 laggy; /* MDSs that the monitors call laggy */
+	u32 epoch;   /* of the mdsmap */
+	u32 laggy;   /* MDSs that the monitors call laggy */
 	u32 timeout; /* session timeout in seconds */
 	u32 pad;
 	char fs_name[WALK_NAME_LEN];
@@ -320,8 +320,8 @@ struct walk_fusereq {
 	u64 conn; /* addr of the walk_fuse record */
 	u64 unique;
 	u64 node;
-	u64 created; /* jiffies; 0 before 6.14 */
-	u64 flags;   /* FR_* as bits */
+	u64 created;   /* jiffies; 0 before 6.14 */
+	u64 flags;     /* FR_* as bits */
 	u64 name_addr; /* a short name lies inside its dentry: joins lookups */
 	u32 opcode;
 	u32 pid; /* of the caller, in the daemon's PID namespace */
@@ -389,9 +389,9 @@ _Static_assert(sizeof(struct walk_lookup) == 48 + 8, "as above");
 
 struct walk_waiter {
 	struct record_header h;
-	u64 owner; /* addr of what it waits for */
-	u64 entry; /* its place in the queue, on its stack */
-	u64 stack; /* where its stack begins */
+	u64 owner;    /* addr of what it waits for */
+	u64 entry;    /* its place in the queue, on its stack */
+	u64 stack;    /* where its stack begins */
 	u64 start_ns; /* CLOCK_BOOTTIME */
 	u32 tid, pid;
 	u32 state;

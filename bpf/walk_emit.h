@@ -135,10 +135,11 @@ static __always_inline void append_path(void *record, u32 size, struct walk_path
 	h->size = size + n;
 }
 
+/* Nothing is known, not even that it is the root. */
 static __always_inline void no_path(void)
 {
 	names_path.len = 0;
-	names_path.flags = 0;
+	names_path.flags = WALK_PATH_CUT;
 }
 
 /* Some name of the inode. */
@@ -164,9 +165,9 @@ static __always_inline u64 fuse_node(struct inode___w *in)
 	if (!bpf_core_type_exists(struct fuse_inode) || !in ||
 	    BPF_CORE_READ(in, i_sb, s_magic) != FUSE_SUPER_MAGIC)
 		return 0;
-	return BPF_CORE_READ((struct fuse_inode *)((void *)in -
-						   bpf_core_field_offset(struct fuse_inode, inode)),
-			     nodeid);
+	return BPF_CORE_READ(
+		(struct fuse_inode *)((void *)in - bpf_core_field_offset(struct fuse_inode, inode)),
+		nodeid);
 }
 
 __noinline int emit_waiter(u64 task, u64 owner, u64 entry, u32 how)
@@ -221,7 +222,6 @@ static __always_inline bool brent_seen(u64 node)
  * next node and its task; entry is the node in the list_head sense.
  */
 static u64 queue_head, queue_at, queue_owner;
-static u32 lock_dev; /* of a lock that belongs to no inode */
 static s64 queue_task;
 static u32 queue_how;
 
@@ -285,110 +285,6 @@ static __always_inline void wq_waiters(struct wait_queue_head *q, u64 owner, u32
 		(s64)bpf_core_field_offset(struct wait_queue_entry, private) -
 			(s64)bpf_core_field_offset(struct wait_queue_entry, entry),
 		owner, how);
-}
-
-/* The first waiter of a lock, and the head that ends the ring, if it has one. */
-static __always_inline u64 rwsem_first(struct rw_semaphore___w *s, u64 *head)
-{
-	struct list_head *p = NULL;
-
-	*head = 0;
-	if (bpf_core_field_exists(((struct rw_semaphore___71 *)0)->first_waiter))
-		return (u64)BPF_CORE_READ((struct rw_semaphore___71 *)s, first_waiter);
-	*head = (u64)&s->wait_list;
-	if (RD(&p, &s->wait_list.next) || (u64)p == *head)
-		return 0;
-	return (u64)p;
-}
-
-static __always_inline u64 mutex_first(struct mutex___w *m, u64 *head)
-{
-	struct list_head *p = NULL;
-
-	*head = 0;
-	if (bpf_core_field_exists(((struct mutex___71 *)0)->first_waiter))
-		return (u64)BPF_CORE_READ((struct mutex___71 *)m, first_waiter);
-	*head = (u64)&m->wait_list;
-	if (RD(&p, &m->wait_list.next) || (u64)p == *head)
-		return 0;
-	return (u64)p;
-}
-
-#define LOCK_OWNER_FLAGS 0x07ul
-
-/* A lock somebody waits for, its owner, and all who wait. */
-__noinline int emit_lock(u64 lock, u64 owner, u64 inode, u32 type)
-{
-	struct inode___w *in = (void *)inode;
-	struct task_struct *t = (void *)(owner & ~LOCK_OWNER_FLAGS);
-	struct walk_lock *l;
-
-	no_path();
-	if (in)
-		path_names(inode_alias(in), 0);
-	l = reserve(WALK_LOCK, sizeof(*l));
-	if (!l)
-		return -1;
-	l->addr = lock;
-	l->type = type;
-	l->owner_flags = owner & LOCK_OWNER_FLAGS;
-	l->dev = lock_dev;
-	if (in) {
-		l->ino = BPF_CORE_READ(in, i_ino);
-		l->dev = BPF_CORE_READ(in, i_sb, s_dev);
-		l->node = fuse_node(in);
-	}
-	if (t) {
-		l->owner_tid = BPF_CORE_READ(t, pid);
-		l->owner_pid = BPF_CORE_READ(t, tgid);
-		l->owner_start_ns = BPF_CORE_READ(t, start_boottime);
-		bpf_probe_read_kernel_str(l->owner_comm, sizeof(l->owner_comm), &t->comm);
-	}
-	append_path(l, sizeof(*l), &l->path);
-	commit(l);
-	return 0;
-}
-
-/* first is the first waiter; without a head the ring ends where it began. */
-static __always_inline void lock_waiters(u64 lock, u64 first, u64 head)
-{
-	queue_head = head ?: first;
-	queue_at = first;
-	queue_task = bpf_core_field_offset(struct rwsem_waiter, task);
-	queue_owner = lock;
-	queue_how = HOW_LOCK;
-	if (!head) { /* the first one is its own end mark */
-		struct task_struct *t = NULL;
-		struct list_head *next = NULL;
-
-		if (RD(&t, (struct task_struct **)((void *)first + queue_task)) || !t)
-			return;
-		emit_waiter((u64)t, lock, first, HOW_LOCK);
-		if (RD(&next, &((struct list_head *)first)->next))
-			return;
-		queue_at = (u64)next;
-	}
-	walk_queue();
-}
-
-static __always_inline void rwsem_record(struct rw_semaphore___w *s, u64 inode, u32 type)
-{
-	u64 head, first = rwsem_first(s, &head);
-
-	if (!first)
-		return;
-	emit_lock((u64)s, BPF_CORE_READ(s, owner.counter), inode, type);
-	lock_waiters((u64)s, first, head);
-}
-
-static __always_inline void mutex_record(struct mutex___w *m, u64 inode, u32 type)
-{
-	u64 head, first = mutex_first(m, &head);
-
-	if (!first)
-		return;
-	emit_lock((u64)m, BPF_CORE_READ(m, owner.counter), inode, type);
-	lock_waiters((u64)m, first, head);
 }
 
 /*
@@ -459,11 +355,11 @@ static __always_inline int push_children(u32 kind, u64 node, u64 owner)
 /* A tree that changes under us may send us down for ever: steps are bounded. */
 #define MAX_STEPS (1 << 17)
 
-#define RUN(step)                                                          \
-	do {                                                               \
-		if (bpf_loop(MAX_STEPS, step, NULL, 0) == MAX_STEPS)       \
-			stats[WALK_STAT_BOUND]++;                          \
-		work_n = 0;                                                \
+#define RUN(step)                                                                                  \
+	do {                                                                                       \
+		if (bpf_loop(MAX_STEPS, step, NULL, 0) == MAX_STEPS)                               \
+			stats[WALK_STAT_BOUND]++;                                                  \
+		work_n = 0;                                                                        \
 	} while (0)
 
 /* What the walk of the super blocks found for the others to walk. */

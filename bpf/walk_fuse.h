@@ -10,7 +10,7 @@ enum {
 };
 
 #define FUSE_LOOKUP 1
-#define FUSE_HASH 256 /* FUSE_PQ_HASH_SIZE */
+#define FUSE_HASH   256 /* FUSE_PQ_HASH_SIZE */
 
 static u32 conn_next;
 static u64 conn_addr;
@@ -29,20 +29,20 @@ static __always_inline void push_list(u32 kind, struct list_head *head, u64 owne
 }
 
 /* The two forms differ in where the fields are, not in what they mean. */
-#define START_CONN(c, owner)                                                                   \
-	do {                                                                                   \
-		r->waiting = BPF_CORE_READ(c, num_waiting.counter);                            \
-		r->connected = BPF_CORE_READ(c, connected);                                    \
-		r->initialized = BPF_CORE_READ(c, initialized);                                \
-		r->blocked = BPF_CORE_READ(c, blocked);                                        \
-		r->background = BPF_CORE_READ(c, num_background);                              \
-		if (bpf_core_field_exists((c)->ring) && BPF_CORE_READ(c, ring))                \
-			r->flags = WALK_URING;                                                 \
-		commit(r);                                                                     \
-		wq_waiters(&(c)->blocked_waitq, (u64)fc, HOW_BLOCKED);                         \
-		push_list(WORK_FUSEDEV, &(c)->devices, owner, 0);                              \
-		push_list(WORK_FUSEREQ, &(c)->bg_queue, owner, FUSE_LIST_BACKGROUND << 1);     \
-		push_list(WORK_FUSEREQ, &(c)->iq.pending, owner, FUSE_LIST_PENDING << 1);      \
+#define START_CONN(c, owner)                                                                       \
+	do {                                                                                       \
+		r->waiting = BPF_CORE_READ(c, num_waiting.counter);                                \
+		r->connected = BPF_CORE_READ(c, connected);                                        \
+		r->initialized = BPF_CORE_READ(c, initialized);                                    \
+		r->blocked = BPF_CORE_READ(c, blocked);                                            \
+		r->background = BPF_CORE_READ(c, num_background);                                  \
+		if (bpf_core_field_exists((c)->ring) && BPF_CORE_READ(c, ring))                    \
+			r->flags = WALK_URING;                                                     \
+		commit(r);                                                                         \
+		wq_waiters(&(c)->blocked_waitq, (u64)fc, HOW_BLOCKED);                             \
+		push_list(WORK_FUSEDEV, &(c)->devices, owner, 0);                                  \
+		push_list(WORK_FUSEREQ, &(c)->bg_queue, owner, FUSE_LIST_BACKGROUND << 1);         \
+		push_list(WORK_FUSEREQ, &(c)->iq.pending, owner, FUSE_LIST_PENDING << 1);          \
 	} while (0)
 
 __noinline int start_conn(u64 addr)
@@ -80,8 +80,8 @@ static __always_inline int name_arg(u32 opcode, u32 args)
 {
 	switch (opcode) {
 	case FUSE_LOOKUP: /* the first one; since 6.16 an empty one comes before it */
-	case 10: /* UNLINK */
-	case 11: /* RMDIR */
+	case 10:	  /* UNLINK */
+	case 11:	  /* RMDIR */
 		return args > 1;
 	case 8:	 /* MKNOD */
 	case 9:	 /* MKDIR */

@@ -305,12 +305,15 @@ func (d *walkDecoder) monoAgo(then uint64) uint64 {
 }
 
 // names reads a struct walk_path and the names behind it, leaf first, and
-// returns the path from the root.
+// returns the path from the root: "" when it is not known.
 func (f *fields) names() (path string, cut bool) {
 	n, flags := int(f.u32()), f.u32()
 	cut = flags&walkPathCut != 0
+	if n == 0 && !cut {
+		return "/", false // the root itself
+	}
 	if n <= 0 || n > len(f.b)-f.at {
-		return "", cut
+		return "", cut && n != 0
 	}
 	names := strings.Split(string(bytes.TrimRight(f.b[f.at:f.at+n], "\x00")), "\x00")
 	if len(names) > maxWalkNames {

@@ -194,6 +194,31 @@ func (d *walkDecoder) joinLookups() {
 	if len(d.w.Lookups) == 0 {
 		return
 	}
+	find := d.lookers()
+	variables := make(map[uint64]*BitWait)
+	for i := range d.w.Bits {
+		if b := &d.w.Bits[i]; b.Kind == "variable" {
+			variables[b.Addr] = b
+		}
+	}
+	for i := range d.w.Lookups {
+		l := &d.w.Lookups[i]
+		if owner, ok := find(l); ok {
+			l.OwnerTID, l.OwnerPID = owner.TID, owner.PID
+			l.OwnerComm, l.OwnerStartNS = owner.Comm, owner.StartNS
+		}
+		if b := variables[l.Addr]; b != nil {
+			for _, w := range b.Waiters {
+				w.How = WaitLookup
+				l.Waiters = append(l.Waiters, w)
+			}
+			b.Waiters = nil
+		}
+	}
+}
+
+// lookers finds the thread that looks a name up.
+func (d *walkDecoder) lookers() func(*Lookup) (Waiter, bool) {
 	stacks := make(map[uint64]Waiter)
 	for _, ws := range d.waiters {
 		for _, w := range ws {
@@ -211,14 +236,7 @@ func (d *walkDecoder) joinLookups() {
 			byName[r.nameAddr] = r.Waiters[0]
 		}
 	}
-	variables := make(map[uint64]*BitWait)
-	for i := range d.w.Bits {
-		if b := &d.w.Bits[i]; b.Kind == "variable" {
-			variables[b.Addr] = b
-		}
-	}
-	for i := range d.w.Lookups {
-		l := &d.w.Lookups[i]
+	return func(l *Lookup) (Waiter, bool) {
 		owner, ok := stacks[l.queue&^(1<<14-1)] // THREAD_SIZE with small pages
 		if !ok {
 			owner, ok = stacks[l.queue&^(1<<16-1)]
@@ -229,16 +247,6 @@ func (d *walkDecoder) joinLookups() {
 		if !ok {
 			owner, ok = byName[l.nameAddr]
 		}
-		if ok {
-			l.OwnerTID, l.OwnerPID = owner.TID, owner.PID
-			l.OwnerComm, l.OwnerStartNS = owner.Comm, owner.StartNS
-		}
-		if b := variables[l.Addr]; b != nil {
-			for _, w := range b.Waiters {
-				w.How = WaitLookup
-				l.Waiters = append(l.Waiters, w)
-			}
-			b.Waiters = nil
-		}
+		return owner, ok
 	}
 }
