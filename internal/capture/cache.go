@@ -52,6 +52,7 @@ type cache struct {
 	kubeletPID int
 	kube       *facts.Kube
 	kubeRead   time.Time
+	daemons    []facts.FuseDaemon
 }
 
 // memoryKey is a thread in one wait, and an address in its memory (0: its

@@ -38,6 +38,7 @@ func (s *Session) gather(ctx context.Context, snap *facts.Snapshot) {
 	}
 	s.devices(snap, skip)
 	s.walk(snap, suspects)
+	s.fuseDaemons(ctx, snap)
 	s.openFiles(snap, suspects, skip)
 	s.links(snap, suspects)
 	s.suspectProcesses(snap, suspects)

@@ -116,6 +116,7 @@ func (w *world) killWaiter(h *Hang) {
 // abortFuse ends a FUSE connection by its number, which works without a path.
 func (w *world) abortFuse(h *Hang, attached bool) {
 	number := w.fuseNumber(h)
+	w.continueDaemon(h, number)
 	if number != "" {
 		h.Remedies = append(h.Remedies, Remedy{
 			Command: fmt.Sprintf("mountpoint -q /sys/fs/fuse/connections || mount -t fusectl none /sys/fs/fuse/connections; echo 1 > /sys/fs/fuse/connections/%s/abort", number),
@@ -140,4 +141,17 @@ func (w *world) fuseNumber(h *Hang) string {
 		return ""
 	}
 	return fmt.Sprint(major<<20 | minor)
+}
+
+// continueDaemon is the cure for a daemon that somebody stopped.
+func (w *world) continueDaemon(h *Hang, number string) {
+	for _, d := range w.snap.FuseDaemons {
+		if fmt.Sprint(d.Number) == number && (d.State == "T" || d.State == "t") {
+			h.Remedies = append(h.Remedies, Remedy{
+				Command: fmt.Sprintf("kill -CONT %d", d.PID),
+				Frees:   "every waiter, if nothing but the stopped daemon is wrong",
+				Risk:    "none, but whoever stopped it may have had a reason",
+			})
+		}
+	}
 }

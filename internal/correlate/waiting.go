@@ -1,10 +1,13 @@
 package correlate
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
 	"github.com/hangtrace/hangtrace/internal/events"
+	"github.com/hangtrace/hangtrace/internal/facts"
+	"github.com/hangtrace/hangtrace/internal/kube"
 	"github.com/hangtrace/hangtrace/internal/mounts"
 )
 
@@ -71,9 +74,63 @@ func (w *world) fuseDaemon(on *WaitingOn, pl *place) {
 	for _, c := range w.snap.Fuse {
 		if c.Device == string(pl.mount.Device) {
 			on.Name = Text("fuse connection " + strconv.FormatUint(uint64(c.Number), 10))
+			w.daemon(on, c.Number)
 			if c.Waiting >= 0 {
 				on.Evidence = append(on.Evidence, "requests waiting: "+itoa(c.Waiting))
 			}
 		}
 	}
+}
+
+// daemon names the process that serves a FUSE connection, and what is wrong
+// with it. A kernel that does not number connections names it only if there is
+// one daemon at all.
+func (w *world) daemon(on *WaitingOn, number uint32) {
+	var found *facts.FuseDaemon
+	numbered := false
+	for i := range w.snap.FuseDaemons {
+		d := &w.snap.FuseDaemons[i]
+		numbered = numbered || d.Number != 0
+		if d.Number == number {
+			found = d
+			break
+		}
+	}
+	if found == nil && !numbered && len(w.snap.FuseDaemons) == 1 {
+		found = &w.snap.FuseDaemons[0]
+		on.Evidence = append(on.Evidence, "the only process with /dev/fuse open")
+	}
+	if found == nil {
+		if numbered {
+			on.Evidence = append(on.Evidence, "no process serves this connection: the daemon is gone")
+		}
+		return
+	}
+	on.Name = Text(fmt.Sprintf("%s[%d]", found.Comm, found.PID))
+	on.Evidence = append(on.Evidence, fmt.Sprintf("serves fuse connection %d", number))
+	if id, uid := kube.ParseCgroup(found.Cgroup); uid != "" {
+		where := "in pod " + uid
+		if pod, _, ok := kube.FindPod(w.kubeFacts(), uid); ok {
+			where = "in pod " + pod.Namespace + "/" + pod.Name
+		}
+		on.Evidence = append(on.Evidence, where)
+	} else if id != "" {
+		on.Evidence = append(on.Evidence, "in container "+id)
+	}
+	switch found.State {
+	case "T", "t":
+		on.State = Text(fmt.Sprintf("daemon stopped (state %s)", found.State))
+	case "Z", "X":
+		on.State = Text(fmt.Sprintf("daemon dead (state %s), another of its threads may live", found.State))
+	case "D":
+		on.State = "daemon itself blocked (state D)"
+	}
+}
+
+// kubeFacts is never nil.
+func (w *world) kubeFacts() *facts.Kube {
+	if w.snap.Kube == nil {
+		return &facts.Kube{}
+	}
+	return w.snap.Kube
 }

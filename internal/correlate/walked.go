@@ -152,6 +152,7 @@ func (w *world) fuseRequest(q *events.FuseRequest) {
 	case events.FuseIO:
 		on.State = "is being copied"
 	}
+	w.daemon(on, q.Conn)
 	for _, sb := range w.walk.Superblocks {
 		if sb.Fuse != nil && sb.Fuse.Number == q.Conn {
 			on.Evidence = append(on.Evidence, fmt.Sprintf("requests waiting: %d", sb.Fuse.Waiting))

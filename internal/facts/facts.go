@@ -69,7 +69,9 @@ type Snapshot struct {
 	Blocks   []BlockDevice     `json:"blocks,omitempty"`
 	// Fuse are the FUSE connections, those of detached mounts too.
 	Fuse []FuseConnection `json:"fuse,omitempty"`
-	Kube *Kube            `json:"kube,omitempty"`
+	// FuseDaemons are the processes that serve FUSE connections.
+	FuseDaemons []FuseDaemon `json:"fuse_daemons,omitempty"`
+	Kube        *Kube        `json:"kube,omitempty"`
 	// Scan is set by hangtrace scan and check.
 	Scan *Scan `json:"scan,omitempty"`
 

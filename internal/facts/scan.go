@@ -1,9 +1,5 @@
 package facts
 
-// FormatWalk is the format of a Pass of the walker over the kernel's own
-// structures (struct walk_record of bpf/walk.h).
-const FormatWalk = "bpf-walk/v1"
-
 // Scan is what a hunt for leftovers reads beyond a Snapshot's other facts.
 type Scan struct {
 	// HostPID is the process whose view of the node counts: the kubelet, else
@@ -95,8 +91,10 @@ type CephClient struct {
 
 // FuseDaemon is a process that has /dev/fuse open.
 type FuseDaemon struct {
-	PID   int    `json:"pid"`
-	State string `json:"state"` // one letter
+	PID    int    `json:"pid"`
+	Comm   string `json:"comm,omitempty"`
+	State  string `json:"state"`            // one letter
+	Cgroup string `json:"cgroup,omitempty"` // text of /proc/PID/cgroup
 	// Number is its connection; 0 unknown.
 	Number uint32 `json:"number,omitempty"`
 }
