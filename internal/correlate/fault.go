@@ -66,6 +66,7 @@ func (w *world) mapping(t *events.Task, line string) (place, bool) {
 	pl := place{path: Path{Value: Text(name), Source: pathKernel}}
 	pl.anchor = &anchor{device: fmt.Sprintf("%d:%d", ma, mi), ns: t.MountNS}
 	w.locate(t, &pl)
+	pl.restorePrefix()
 	return pl, pl.mount != nil
 }
 

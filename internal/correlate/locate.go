@@ -141,6 +141,9 @@ func (w *world) fuseDevice(device string) bool {
 // byStack says what the stack alone proves: the file system's kind, and, where
 // the path leads elsewhere today, that the mount is gone from there.
 func (w *world) byStack(t *events.Task, pl *place, v stackView) {
+	if pl.path.Value == "" && pl.anchor == nil && w.byWaiting(t, pl, v.fs) {
+		return
+	}
 	kind := w.refine(t, pl, v.fs)
 	m := &Mount{Kind: Text(kind), From: fromStack}
 	if pl.anchor != nil && pl.anchor.device != "" {
@@ -179,20 +182,51 @@ func (w *world) refine(t *events.Task, pl *place, fs mounts.Kind) mounts.Kind {
 	if ref, ok := w.volumeRef(string(pl.path.Value)); ok && cephPlugin(ref, w.volumeData(ref)) {
 		return mounts.KindCephFuse
 	}
-	table := w.history.Current(t.MountNS)
-	if table == nil {
-		return fs
+	namespaces := []uint32{t.MountNS}
+	if t.MountNS == 0 { // a dying thread has left its namespace
+		namespaces = w.history.Namespaces()
 	}
 	var kinds []mounts.Kind
-	for _, m := range table.Mounts {
-		if compatible(m.Kind, fs) && !slices.Contains(kinds, m.Kind) {
-			kinds = append(kinds, m.Kind)
+	for _, ns := range namespaces {
+		table := w.history.Current(ns)
+		if table == nil {
+			continue
+		}
+		for _, m := range table.Mounts {
+			if compatible(m.Kind, fs) && !slices.Contains(kinds, m.Kind) {
+				kinds = append(kinds, m.Kind)
+			}
 		}
 	}
 	if len(kinds) == 1 {
 		return kinds[0]
 	}
 	return fs
+}
+
+// byWaiting finds the mount of a thread that waits for a FUSE daemon where
+// neither path nor descriptor is known: only one connection has requests
+// waiting, and it has only one mount.
+func (w *world) byWaiting(t *events.Task, pl *place, fs mounts.Kind) bool {
+	if fs != mounts.KindFuse {
+		return false
+	}
+	device := ""
+	for _, c := range w.snap.Fuse {
+		if c.Waiting == 0 {
+			continue
+		}
+		if c.Waiting < 0 || device != "" {
+			return false
+		}
+		device = c.Device
+	}
+	found, attached := w.history.LookupDevice(t.MountNS, device)
+	if device == "" || len(found) != 1 || !compatible(found[0].Kind, fs) {
+		return false
+	}
+	pl.set(found[0], fromDevice, attached)
+	return true
 }
 
 // lonelyFuse is the one FUSE connection that has requests waiting and is no

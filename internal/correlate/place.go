@@ -122,6 +122,7 @@ func (w *world) pathPlace(t *events.Task, c syscalls.Call, p syscalls.PathArg) (
 func (w *world) below(t *events.Task, dir place, rel string, truncated bool) place {
 	pl := place{path: Path{Value: Text(join(string(dir.path.Value), rel)), Source: dir.path.Source, Truncated: truncated}, anchor: dir.anchor}
 	w.locate(t, &pl)
+	pl.restorePrefix()
 	return pl
 }
 
@@ -151,7 +152,20 @@ func (w *world) cwdPlace(t *events.Task, rel string, truncated, known bool) (pla
 		return pl, false
 	}
 	w.locate(t, &pl)
+	pl.restorePrefix()
 	return pl, true
+}
+
+// restorePrefix puts the mount point back before a path that the kernel gave
+// relative to the root of a mount that is gone from every table.
+func (pl *place) restorePrefix() {
+	m := pl.mount
+	if m == nil || m.From != fromRemembered || pl.anchor == nil || !pl.anchor.detached || pl.path.Value == "" {
+		return
+	}
+	if p := string(pl.path.Value); !strings.HasPrefix(p, string(m.Point)) {
+		pl.path.Value = Text(path.Join(string(m.Point), p))
+	}
 }
 
 func device(major, minor uint32) string { return fmt.Sprintf("%d:%d", major, minor) }
@@ -173,6 +187,7 @@ func (w *world) fdPlace(t *events.Task, fd int) (place, bool) {
 		pl.anchor.ns = t.MountNS
 	}
 	w.locate(t, &pl)
+	pl.restorePrefix()
 	return pl, true
 }
 
@@ -194,6 +209,7 @@ func (w *world) fdLinkPlace(t *events.Task, fd int) (place, bool) {
 		pl.anchor = &anchor{mountID: id, ns: t.MountNS, detached: !ok || !attached}
 	}
 	w.locate(t, &pl)
+	pl.restorePrefix()
 	return pl, true
 }
 

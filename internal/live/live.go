@@ -103,7 +103,7 @@ func start(opts Options) (*session, error) {
 		return nil, err
 	}
 	if err != nil {
-		return s, s.emit(s.tracker.Notice(time.Now(), "no tracer, hangs are found by looking every %s: %v", tickOf(opts.Capture.Judge.Threshold), err))
+		return s, s.notice("no tracer, hangs are found by looking every %s: %v", tickOf(opts.Capture.Judge.Threshold), err)
 	}
 	for _, t := range s.targets.List {
 		if err := s.tracer.SetTarget(t.PID, true); err != nil {
@@ -152,14 +152,14 @@ func (s *session) first(ctx context.Context) error {
 	if s.tracer != nil {
 		go s.read(ctx)
 		for _, d := range s.tracer.Degraded() {
-			if err := s.emit(s.tracker.Notice(time.Now(), "%s", d)); err != nil {
+			if err := s.notice("%s", d); err != nil {
 				return err
 			}
 		}
 	}
 	for _, t := range s.targets.List {
 		if t.Matched != "" {
-			if err := s.emit(s.tracker.Notice(time.Now(), "%s (pid %d)", t.Matched, t.PID)); err != nil {
+			if err := s.notice("%s (pid %d)", t.Matched, t.PID); err != nil {
 				return err
 			}
 		}
@@ -169,7 +169,7 @@ func (s *session) first(ctx context.Context) error {
 		return err
 	}
 	for _, d := range snap.Degraded {
-		if err := s.emit(s.tracker.Notice(time.Now(), "%s", d)); err != nil {
+		if err := s.notice("%s", d); err != nil {
 			return err
 		}
 	}
@@ -239,11 +239,6 @@ func (s *session) batch(rec []byte) []byte {
 // ring judges a batch of records.
 func (s *session) ring(data []byte) error {
 	pass := facts.Pass{Format: facts.FormatBPFRing, AtNS: s.clock.MonoNS, Data: data}
-	if s.opts.Recorder != nil {
-		if err := s.opts.Recorder.Raw(pass.Format, pass.AtNS, data); err != nil {
-			return err
-		}
-	}
 	r, err := events.DecodeRing(pass, s.clock)
 	if err != nil {
 		return fmt.Errorf("records: %w", err)
@@ -257,7 +252,31 @@ func (s *session) ring(data []byte) error {
 	for i := range r.Blocks {
 		addrs = append(addrs, r.Blocks[i].Stack...)
 	}
-	return s.emit(s.tracker.Records(r, s.capture.Names(addrs))...)
+	names := s.capture.Names(addrs)
+	if err := s.recordRaw(pass, addrs, names); err != nil {
+		return err
+	}
+	return s.emit(s.tracker.Records(r, names)...)
+}
+
+// recordRaw records what a replay needs to judge a batch as it is judged here.
+// It comes after the notices that the batch gave rise to, as in the output.
+func (s *session) recordRaw(pass facts.Pass, addrs []uint64, names map[uint64]string) error {
+	if s.opts.Recorder == nil {
+		return nil
+	}
+	used := make(map[uint64]string)
+	for _, a := range addrs {
+		if name := names[a]; name != "" {
+			used[a] = name
+		}
+	}
+	if len(used) > 0 {
+		if err := s.opts.Recorder.Symbols(used); err != nil {
+			return err
+		}
+	}
+	return s.opts.Recorder.Raw(pass.Format, pass.AtNS, pass.Data)
 }
 
 // tick looks at the threads once more.
@@ -291,8 +310,12 @@ func (s *session) observe(snap *facts.Snapshot) error {
 	}
 	s.seed()
 	if s.tracer != nil {
-		if e := s.tracker.Lost(snap.TakenAt, s.tracer.Lost()); e != nil {
+		lost := s.tracer.Lost()
+		if e := s.tracker.Lost(snap.TakenAt, lost); e != nil {
 			list = append(list, e)
+			if err := s.recordLost(snap.TakenAt, lost); err != nil {
+				return err
+			}
 		}
 	}
 	return s.emit(list...)
@@ -313,6 +336,25 @@ func (s *session) seed() {
 	}
 }
 
+func (s *session) recordLost(at time.Time, counts map[string]uint64) error {
+	if s.opts.Recorder == nil {
+		return nil
+	}
+	return s.opts.Recorder.Lost(at.UnixNano(), counts)
+}
+
+// notice tells and records a sentence.
+func (s *session) notice(format string, args ...any) error {
+	at := time.Now()
+	e := s.tracker.Notice(at, format, args...)
+	if s.opts.Recorder != nil {
+		if err := s.opts.Recorder.Notice(at.UnixNano(), e.Notice); err != nil {
+			return err
+		}
+	}
+	return s.emit(e)
+}
+
 func (s *session) emit(list ...*correlate.Event) error {
 	for _, e := range list {
 		if e == nil {
@@ -330,7 +372,16 @@ func (s *session) finish() error {
 	if s.tracer != nil {
 		s.drain()
 	}
-	return s.emit(s.tracker.Summary(time.Now()))
+	// The last counts, grown or not, mark the end in a recording.
+	at := time.Now()
+	var lost map[string]uint64
+	if s.tracer != nil {
+		lost = s.tracer.Lost()
+	}
+	if err := s.recordLost(at, lost); err != nil {
+		return err
+	}
+	return s.emit(s.tracker.Lost(at, lost), s.tracker.Summary(at))
 }
 
 // drain takes what the reader has handed over already; it ends by itself.

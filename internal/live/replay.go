@@ -1,6 +1,7 @@
 package live
 
 import (
+	"maps"
 	"time"
 
 	"github.com/hangtrace/hangtrace/internal/correlate"
@@ -26,7 +27,8 @@ func NewReplay(opts correlate.Options) *Replay {
 func (r *Replay) Frame(f *record.Frame) ([]*correlate.Event, error) {
 	switch f.Kind {
 	case record.KindSnapshot:
-		r.clock, r.symbols, r.last = f.Snapshot.Clock, f.Snapshot.Symbols, f.Snapshot.TakenAt
+		r.clock, r.last = f.Snapshot.Clock, f.Snapshot.TakenAt
+		r.named(f.Snapshot.Symbols)
 		return r.tracker.Observe(f.Snapshot)
 	case record.KindRaw:
 		recs, err := events.DecodeRing(facts.Pass{Format: f.Format, AtNS: f.AtNS, Data: f.Data}, r.clock)
@@ -34,15 +36,29 @@ func (r *Replay) Frame(f *record.Frame) ([]*correlate.Event, error) {
 			return nil, err
 		}
 		return r.tracker.Records(recs, r.symbols), nil
+	case record.KindSymbols:
+		r.named(f.Symbols)
 	case record.KindNotice:
+		r.at(f.AtNS)
 		return []*correlate.Event{r.tracker.Notice(r.last, "%s", f.Notice)}, nil
 	case record.KindLost:
+		r.at(f.AtNS)
 		if e := r.tracker.Lost(r.last, f.Lost); e != nil {
 			return []*correlate.Event{e}, nil
 		}
 	}
 	return nil, nil
 }
+
+func (r *Replay) named(symbols map[uint64]string) {
+	if r.symbols == nil {
+		r.symbols = make(map[uint64]string)
+	}
+	maps.Copy(r.symbols, symbols)
+}
+
+// at notes a time of day, in the zone that the recording was made in.
+func (r *Replay) at(ns int64) { r.last = time.Unix(0, ns).In(r.last.Location()) }
 
 // Hung tells how many hangs the frames showed.
 func (r *Replay) Hung() int { return r.tracker.Hung() }

@@ -3,7 +3,6 @@ package live
 import (
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/hangtrace/hangtrace/internal/capture"
 	"github.com/hangtrace/hangtrace/internal/events"
@@ -55,7 +54,7 @@ func (s *session) follow() error {
 		if !s.asked(t.Query) {
 			continue // a child that ended is no news
 		}
-		if err := s.emit(s.tracker.Notice(time.Now(), "%s (pid %d) is gone", t.Query, t.PID)); err != nil {
+		if err := s.notice("%s (pid %d) is gone", t.Query, t.PID); err != nil {
 			return err
 		}
 	}
@@ -97,7 +96,7 @@ func (s *session) restarted() (bool, error) {
 					return found, err
 				}
 			}
-			if err := s.emit(s.tracker.Notice(time.Now(), "%s is now pid %d", q, t.PID)); err != nil {
+			if err := s.notice("%s is now pid %d", q, t.PID); err != nil {
 				return found, err
 			}
 		}

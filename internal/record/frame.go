@@ -79,6 +79,7 @@ const (
 	KindSnapshot Kind = "snapshot"
 	KindRaw      Kind = "raw"
 	KindNotice   Kind = "notice"
+	KindSymbols  Kind = "symbols"
 	KindLost     Kind = "lost"
 	KindEnd      Kind = "end"
 
@@ -88,8 +89,9 @@ const (
 // Frame is one frame after the header.
 type Frame struct {
 	Kind Kind `json:"frame"`
-	// AtNS is CLOCK_MONOTONIC of the recorded machine; 0 for a snapshot, which
-	// has its own clock, and for the end.
+	// AtNS is CLOCK_MONOTONIC of the recorded machine for raw records, and the
+	// time of day in ns since 1970 for a notice and for lost records; 0 for a
+	// snapshot, which has its own clock, and for the rest.
 	AtNS int64 `json:"at_ns,omitempty"`
 
 	// Snapshot is set for KindSnapshot.
@@ -99,6 +101,9 @@ type Frame struct {
 	Data   []byte `json:"data,omitempty"`
 	// Notice is set for KindNotice.
 	Notice string `json:"notice,omitempty"`
+	// Symbols is set for KindSymbols: names of the kernel addresses in the raw
+	// records that follow.
+	Symbols map[uint64]string `json:"symbols,omitempty"`
 	// Lost is set for KindLost: records lost so far, by place.
 	Lost map[string]uint64 `json:"lost,omitempty"`
 	// Frames is set for KindEnd: how many frames stand between header and end.

@@ -46,12 +46,18 @@ func (w *Writer) Raw(format string, atNS int64, data []byte) error {
 	return w.frame(&Frame{Kind: KindRaw, AtNS: atNS, Format: format, Data: data})
 }
 
-// Notice writes a sentence.
+// Notice writes a sentence. The time is that of day, in ns since 1970.
 func (w *Writer) Notice(atNS int64, sentence string) error {
 	return w.frame(&Frame{Kind: KindNotice, AtNS: atNS, Notice: sentence})
 }
 
-// Lost writes how many records were lost so far, by place.
+// Symbols writes names of kernel addresses for the raw records to come.
+func (w *Writer) Symbols(names map[uint64]string) error {
+	return w.frame(&Frame{Kind: KindSymbols, Symbols: names})
+}
+
+// Lost writes how many records were lost so far, by place. The time is that of
+// day, in ns since 1970.
 func (w *Writer) Lost(atNS int64, counts map[string]uint64) error {
 	return w.frame(&Frame{Kind: KindLost, AtNS: atNS, Lost: counts})
 }
