@@ -30,6 +30,7 @@ func TestDetachedMountIsStillNamed(t *testing.T) {
 			checkNames(t, h, podUID, pvName)
 			checkDetached(t, h)
 			require.Equal(t, fs.MountPoint, string(h.Mount.Point))
+			require.Equal(t, line.Path, string(h.Path.Value))
 		})
 	}
 	for _, backend := range backends {

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -23,12 +22,13 @@ const (
 	wordCrowd     = "e2e-crowd"
 	wordChild     = "e2e-child"
 	wordStat      = "e2e-stat"
+	wordRepeat    = "e2e-repeat"
 )
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 {
 		commands := map[string]func(args []string) error{
-			wordContainer: runContainer, wordCrowd: runCrowd, wordChild: runChild, wordStat: runStat,
+			wordContainer: runContainer, wordCrowd: runCrowd, wordChild: runChild, wordStat: runStat, wordRepeat: runRepeat,
 		}
 		if run := commands[os.Args[1]]; run != nil {
 			if err := run(os.Args[2:]); err != nil {
@@ -70,6 +70,19 @@ func runContainer(args []string) error {
 
 func runStat(args []string) error { return unix.Lstat(args[0], new(unix.Stat_t)) }
 
+// runRepeat asks for a path once a line, and prints which thread did.
+func runRepeat(args []string) error {
+	runtime.LockOSThread()
+	fmt.Println("ready")
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		if err := runStat(args); err != nil {
+			return err
+		}
+		fmt.Println(unix.Gettid())
+	}
+	return nil
+}
+
 // runChild starts a child that hangs. Argument: the path it asks for.
 func runChild(args []string) error {
 	if err := ready(); err != nil {
@@ -109,6 +122,7 @@ func runCrowd(args []string) error {
 			time.Sleep(time.Millisecond)
 		}
 	}
-	_ = json.NewEncoder(os.Stdout).Encode("started")
-	select {}
+	fmt.Println("started")
+	time.Sleep(time.Hour) // a select{} would be called a deadlock
+	return nil
 }

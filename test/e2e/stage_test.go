@@ -72,6 +72,13 @@ func (s *stage) victim(mode string, args ...string) *testkit.Victim {
 	return v
 }
 
+// kubelet starts one that does nothing, and returns the flag that names it: the
+// tool reads what is beside the volumes as the kubelet sees it.
+func (s *stage) kubelet() string {
+	s.t.Helper()
+	return pid(s.victim("idle", s.Dir).PID)
+}
+
 // hang freezes the volume and lets a victim block n threads on it.
 func (s *stage) hang(v *testkit.Victim, fs *testkit.HangFS, n int, ops ...string) []victim.Line {
 	s.t.Helper()

@@ -1,0 +1,88 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hangtrace/hangtrace/internal/correlate"
+	"github.com/hangtrace/hangtrace/internal/testkit/victim"
+)
+
+// many is how many threads hang at once.
+const many = 10_000
+
+// crowd blocks many threads of one process on a volume whose daemon stopped.
+func (s *stage) crowd(n int) *helper {
+	s.t.Helper()
+	fs := s.csi(podUID, pvName)
+	p := s.hidden("crowd", wordCrowd, fs.MountPoint, strconv.Itoa(n))
+	require.NoError(s.t, fs.Stop())
+	p.say("go")
+	require.Equal(s.t, "started", p.line())
+	time.Sleep(3 * time.Second) // the last of them get there
+	return p
+}
+
+// TestReportOfTenThousandThreads wants them all, on either backend.
+func TestReportOfTenThousandThreads(t *testing.T) {
+	s := newStage(t)
+	p := s.crowd(many)
+	for _, backend := range backends {
+		rep := report(t, s.Sandbox, exitHung, pid(p.PID), threshold, "--backend="+backend, "--deadline=30s", s.kubeletRoot())
+		got := byTID(t, rep.Hangs)
+		require.Len(t, got, many, "%s: %v", backend, rep.Capture)
+		for _, h := range got {
+			require.Equal(t, "ceph-fuse", string(h.Mount.Kind))
+			require.NotNil(t, h.Volume)
+		}
+		require.Equal(t, many, rep.Summary.HungThreads)
+	}
+}
+
+// BenchmarkReport measures whole runs: the bars are a second for an ordinary
+// target, two with ten thousand blocked threads, and 64 MiB of memory.
+func BenchmarkReport(b *testing.B) {
+	for _, backend := range backends {
+		b.Run("ordinary/"+backend, func(b *testing.B) {
+			s := newStage(b)
+			fs := s.csi(podUID, pvName)
+			v := s.victim("ops", fs.MountPoint)
+			s.hang(v, fs, len(victim.OpNames()))
+			time.Sleep(2 * time.Second)
+			measure(b, s, len(victim.OpNames()), pid(v.PID), "--backend="+backend, s.kubeletRoot())
+		})
+		b.Run(fmt.Sprintf("threads-%d/%s", many, backend), func(b *testing.B) {
+			s := newStage(b)
+			p := s.crowd(many)
+			measure(b, s, many, pid(p.PID), "--backend="+backend, s.kubeletRoot())
+		})
+	}
+}
+
+// measure runs report as a whole process and prints medians.
+func measure(b *testing.B, s *stage, hangs int, args ...string) {
+	b.Helper()
+	var took, rss []float64
+	for b.Loop() {
+		r := tool(b, s.Sandbox, exitHung, append([]string{"report", "-o", "json"}, args...)...)
+		took = append(took, float64(r.took.Milliseconds()))
+		rss = append(rss, float64(r.maxRSS())/(1<<20))
+		var rep correlate.Report
+		require.NoError(b, json.Unmarshal([]byte(r.stdout.String()), &rep))
+		require.Len(b, rep.Hangs, hangs)
+	}
+	b.ReportMetric(median(took), "ms-median")
+	b.ReportMetric(median(rss), "MiB-median")
+	b.ReportMetric(slices.Max(rss), "MiB-max")
+}
+
+func median(list []float64) float64 {
+	slices.Sort(list)
+	return list[len(list)/2]
+}
