@@ -58,6 +58,11 @@ func ReadThread(pid, tid int) (Thread, error) {
 			th.Stack = append(th.Stack, frame)
 		}
 	}
+	// Before 5.16 (bc9bbb81730e) a kernel with the ORC unwinder knows no wait
+	// channel.
+	if th.Wchan == "0" && th.State != "R" && len(th.Stack) > 0 {
+		th.Wchan, _, _ = strings.Cut(th.Stack[0], "+")
+	}
 	return th, nil
 }
 
@@ -82,7 +87,7 @@ func Threads(pid int) ([]Thread, error) {
 
 // idleWaits are the wait channels of a Go program's own threads; a thread in
 // one of them has not blocked in its call yet.
-var idleWaits = []string{"futex_do_wait", "futex_wait_queue", "ep_poll", "pipe_read", "anon_pipe_read", "hrtimer_nanosleep", "do_nanosleep", "0", ""}
+var idleWaits = []string{"futex_do_wait", "futex_wait_queue", "futex_wait_queue_me", "ep_poll", "pipe_read", "anon_pipe_read", "hrtimer_nanosleep", "do_nanosleep", "0", ""}
 
 // AwaitBlocked waits until a thread sleeps in one place that is no idle wait,
 // without having run between two looks.
