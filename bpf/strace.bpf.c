@@ -1,0 +1,746 @@
+//go:build ignore
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Every system call of the targets as two records, one at each end, with the
+ * memory that its text needs. A table filled by user space says which memory:
+ * nothing here knows a system call.
+ */
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "hangtrace.h"
+#include "strace.h"
+#include "task.h"
+
+/* knobs */
+struct strace_config {
+	u32 all;
+	u32 follow_forks;
+	u32 slot_mask;
+	u32 self;
+	u32 data_limit; /* how much is copied of data; paths come whole */
+	u32 no_signals;
+};
+const volatile struct strace_config cfg;
+
+/* How to read one piece of memory: package decode's Capture. */
+enum need_when { NEED_ENTRY = 1, NEED_EXIT = 2 };
+enum need_flags { NEED_DATA = 1, NEED_AT_ERROR = 2 };
+enum need_rule {
+	NEED_STRING = 1,
+	NEED_FIXED,
+	NEED_ARG,
+	NEED_RETURN,
+	NEED_POINTED,
+	NEED_IOVEC,
+	NEED_MSGHDR,
+	NEED_MMSGHDR,
+	NEED_STRINGS,
+};
+struct need {
+	u8 arg, when, rule, len_arg;
+	u8 flags, pad;
+	u16 size;
+};
+struct call_row {
+	u8 traced;
+	u8 count;
+	u8 entry; /* some need is of the entry */
+	u8 exit;  /* some need is of the return */
+	u32 pad;
+	struct need needs[STRACE_NEEDS];
+};
+
+/* maps */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, STRACE_ROWS);
+	__type(key, u32);
+	__type(value, struct call_row);
+} rows SEC(".maps");
+
+enum slot_state {
+	FRESH = 0,   /* nothing seen of the thread yet */
+	OUTSIDE = 1, /* its last call returned */
+	INSIDE = 2,  /* in a call whose entry was sent */
+	UNSEEN = 3,  /* in a call that is not traced, or whose entry was lost */
+};
+struct strace_slot {
+	u32 tid, tgid;
+	u64 args[6];
+	u32 seq;
+	s32 nr;
+	u32 state;
+	u32 row;
+	u32 failed; /* needs of the entry whose page was absent */
+	u32 flags;
+	u64 pad[6];
+};
+_Static_assert(sizeof(struct strace_slot) == 128, "two cache lines; slots must not share one");
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 16384);
+	__type(key, u32);
+	__type(value, struct strace_slot);
+} slots SEC(".maps");
+
+#define RECORD_ROOM 12288
+struct scratch {
+	u32 busy;
+	u32 used;
+	u8 record[RECORD_ROOM + 16 + 4096 + 8];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 16 << 20);
+} ring SEC(".maps");
+
+struct tgid_page {
+	u8 traced[8];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, TGIDS / 8);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, u32);
+	__type(value, struct tgid_page);
+} traced SEC(".maps");
+
+/* Counted on each CPU by itself. */
+struct strace_count {
+	u64 calls;	  /* traced calls begun */
+	u64 lost_entries; /* of those, without a record: calls lost */
+	u64 lost_exits;	  /* returns lost of calls that have an entry */
+	u64 lost_others;  /* signals, births, deaths */
+	u64 no_slot;	  /* calls of threads that found no slot */
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct strace_count);
+} counts SEC(".maps");
+
+/* logic */
+#define TELL 1 /* BPF_RB_NO_WAKEUP: the reader polls, wake-ups would cost the target */
+
+static __always_inline struct strace_count *count(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&counts, &zero);
+}
+
+#define COUNT(field)                                                                               \
+	do {                                                                                       \
+		struct strace_count *c_ = count();                                                 \
+		if (c_)                                                                            \
+			__sync_fetch_and_add(&c_->field, 1);                                       \
+	} while (0)
+
+static __always_inline u8 *traced_byte(u32 tgid)
+{
+	u32 key = tgid / 8;
+	struct tgid_page *p = bpf_map_lookup_elem(&traced, &key);
+
+	return p ? &p->traced[tgid % 8] : NULL;
+}
+
+static __always_inline bool is_target(u32 tgid)
+{
+	u8 *b;
+
+	if (cfg.all)
+		return tgid != cfg.self;
+	b = traced_byte(tgid);
+	return b && *b;
+}
+
+#define SLOT_PROBES 8
+#define SLOT_FREED  0xffffffffu /* had an owner: a search goes on behind it */
+
+static __always_inline struct strace_slot *slot_at(u32 tid, u32 probe, u32 *index)
+{
+	*index = (tid + probe * 40503u) & cfg.slot_mask;
+	return bpf_map_lookup_elem(&slots, index);
+}
+
+static __always_inline struct strace_slot *slot_find(u32 tid, u32 *index)
+{
+	struct strace_slot *s;
+
+	for (u32 i = 0; i < SLOT_PROBES; i++) {
+		s = slot_at(tid, i, index);
+		if (!s || !s->tid)
+			return NULL;
+		if (s->tid == tid)
+			return s;
+	}
+	return NULL;
+}
+
+static __noinline struct strace_slot *slot_claim(u32 tid, u32 *index)
+{
+	struct strace_slot *s;
+	u32 was;
+
+	for (u32 i = 0; i < SLOT_PROBES; i++) {
+		s = slot_at(tid, i, index);
+		if (!s)
+			return NULL;
+		was = s->tid;
+		if (was && was != SLOT_FREED)
+			continue;
+		if (__sync_val_compare_and_swap(&s->tid, was, tid) == was) {
+			s->seq = 0;
+			s->state = FRESH;
+			return s;
+		}
+	}
+	COUNT(no_slot);
+	return NULL;
+}
+
+static __always_inline struct strace_slot *slot_of(u32 tid, u32 *index)
+{
+	struct strace_slot *s = slot_find(tid, index);
+
+	return s ? s : slot_claim(tid, index);
+}
+
+/* ---- reading the caller's memory ---- */
+static __always_inline struct scratch *the_scratch(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&scratches, &zero);
+}
+
+enum put_how { PUT_BYTES = 0, PUT_STRING = 1, PUT_ENTRY = 2 };
+
+/*
+ * Appends memory to the record in the scratch. Returns how many bytes there
+ * were, negative if none could be read. The functions that are not static are
+ * verified once each instead of once a caller.
+ */
+__noinline long put(u64 addr, u32 len, u32 how)
+{
+	struct scratch *s = the_scratch();
+	struct strace_segment *g;
+	u32 off;
+	long n;
+
+	if (!s || !addr || !len)
+		return 0;
+	off = s->used;
+	if (off > RECORD_ROOM)
+		return -1;
+	if (len > 4096)
+		len = 4096;
+	g = (void *)(s->record + off);
+	if (how & PUT_STRING) {
+		n = bpf_probe_read_user_str(g + 1, len, (void *)addr);
+		if (n == len) /* cut: the NUL at its end is not the caller's */
+			n--;
+	} else {
+		n = len;
+		if (bpf_probe_read_user(g + 1, len, (void *)addr)) {
+			n = 4096 - (addr & 4095); /* up to the end of the page */
+			if (n >= len || bpf_probe_read_user(g + 1, n & 4095, (void *)addr))
+				return -1;
+		}
+	}
+	if (n <= 0 || n > 4096)
+		return -1;
+	g->addr = addr;
+	g->len = n;
+	g->entry = !!(how & PUT_ENTRY);
+	s->used = off + sizeof(*g) + ((n + 7) & ~7);
+	return n;
+}
+
+static __always_inline u64 word_at(u64 addr, u32 compat)
+{
+	u64 w = 0;
+
+	if (bpf_probe_read_user(&w, compat ? 4 : 8, (void *)addr))
+		return 0;
+	return w;
+}
+
+#define MOST_VECTORS 16
+__noinline long put_iovec(u64 addr, u64 n, u32 compat, u32 how)
+{
+	u32 size = compat ? 8 : 16, word = compat ? 4 : 8;
+	u64 base, len;
+
+	if (n > 64)
+		n = 64;
+	if (put(addr, n * size, how) < 0)
+		return -1;
+	for (u32 i = 0; i < MOST_VECTORS; i++) {
+		if (i >= n)
+			break;
+		base = word_at(addr + i * size, compat);
+		len = word_at(addr + i * size + word, compat);
+		put(base, len < cfg.data_limit ? len : cfg.data_limit, how);
+	}
+	return 0;
+}
+
+__noinline long put_msghdr(u64 addr, u32 compat, u32 how)
+{
+	u32 word = compat ? 4 : 8;
+	u64 len;
+
+	if (put(addr, 7 * word, how) < 0)
+		return -1;
+	len = word_at(addr + word, 1);
+	put(word_at(addr, compat), len < 128 ? len : 128, how);
+	put_iovec(word_at(addr + 2 * word, compat), word_at(addr + 3 * word, compat), compat, how);
+	len = word_at(addr + 5 * word, compat);
+	put(word_at(addr + 4 * word, compat), len < 512 ? len : 512, how);
+	return 0;
+}
+
+#define MOST_MESSAGES 4
+__noinline long put_mmsghdr(u64 addr, u64 n, u32 compat, u32 how)
+{
+	u32 size = compat ? 32 : 64;
+
+	for (u32 i = 0; i < MOST_MESSAGES; i++) {
+		if (i >= n)
+			break;
+		if (put(addr + i * size, size, how) < 0 ||
+		    put_msghdr(addr + i * size, compat, how) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+#define MOST_STRINGS 33 /* strace shows 32 and whether there are more */
+__noinline long put_strings(u64 addr, u32 compat, u32 how)
+{
+	u32 word = compat ? 4 : 8, limit = cfg.data_limit + 1;
+	u64 at;
+
+	/* The whole array where it is readable: of an environment it is counted. */
+	if (put(addr, 2048, how) < 0 && put(addr, 512, how) < 0 && put(addr, 128, how) < 0 &&
+	    put(addr, 2 * word, how) < 0 && put(addr, word, how) < 0)
+		return -1;
+	for (u32 i = 0; i < MOST_STRINGS; i++) {
+		at = word_at(addr + i * word, compat);
+		if (!at)
+			break;
+		put(at, limit, how | PUT_STRING);
+	}
+	return 0;
+}
+
+static __always_inline u64 argument(struct strace_slot *s, u32 i)
+{
+	return i < 6 ? s->args[i] : 0;
+}
+
+/* How many bytes a need has, before any bound. */
+static __always_inline u64 need_length(struct need *n, struct strace_slot *s, long ret)
+{
+	u32 pointed = 0;
+
+	switch (n->rule) {
+	case NEED_ARG:
+		return n->size * (argument(s, n->len_arg) & 0xffffffff);
+	case NEED_RETURN:
+		return ret > 0 ? n->size * (u64)ret : 0;
+	case NEED_POINTED:
+		bpf_probe_read_user(&pointed, sizeof(pointed), (void *)argument(s, n->len_arg));
+		return (u64)n->size * pointed;
+	}
+	return n->size;
+}
+
+static __always_inline long capture_need(struct need *n, struct strace_slot *s, long ret, u32 how)
+{
+	u64 addr = argument(s, n->arg), len;
+	u64 elements = n->len_arg < 6 ? argument(s, n->len_arg) : 1;
+	u32 compat = s->flags & STRACE_COMPAT;
+
+	if (!addr)
+		return 0;
+	switch (n->rule) {
+	case NEED_STRING:
+		len = n->flags & NEED_DATA ? cfg.data_limit + 1 : 4096;
+		return put(addr, len, how | PUT_STRING);
+	case NEED_IOVEC:
+		return put_iovec(addr, elements, compat, how);
+	case NEED_MSGHDR:
+		return put_msghdr(addr, compat, how);
+	case NEED_MMSGHDR:
+		return put_mmsghdr(addr, elements, compat, how);
+	case NEED_STRINGS:
+		return put_strings(addr, compat, how);
+	}
+	len = need_length(n, s, ret);
+	if (n->flags & NEED_DATA && len > cfg.data_limit)
+		len = cfg.data_limit;
+	return put(addr, len < 4096 ? len : 4096, how);
+}
+
+/* Reads the needs of mask at the entry, and gives those that failed. */
+__noinline u32 capture_entry(u32 index, u32 mask)
+{
+	struct strace_slot *s = bpf_map_lookup_elem(&slots, &index);
+	struct call_row *row;
+	struct need *n;
+	u32 failed = 0;
+
+	row = s ? bpf_map_lookup_elem(&rows, &s->row) : NULL;
+	if (!row)
+		return 0;
+	for (u32 i = 0; i < STRACE_NEEDS; i++) {
+		n = &row->needs[i];
+		if (i >= row->count || !(n->when & NEED_ENTRY) || !(mask & (1 << i)))
+			continue;
+		if (capture_need(n, s, 0, PUT_ENTRY) < 0)
+			failed |= 1 << i;
+	}
+	return failed;
+}
+
+__noinline u32 capture_exit(u32 index, long ret)
+{
+	struct strace_slot *s = bpf_map_lookup_elem(&slots, &index);
+	bool error = (unsigned long)ret >= -4095ul;
+	struct call_row *row;
+	struct need *n;
+
+	row = s ? bpf_map_lookup_elem(&rows, &s->row) : NULL;
+	if (!row)
+		return 0;
+	for (u32 i = 0; i < STRACE_NEEDS; i++) {
+		n = &row->needs[i];
+		if (i >= row->count || !(n->when & NEED_EXIT))
+			continue;
+		if (!error || n->flags & NEED_AT_ERROR)
+			capture_need(n, s, ret, 0);
+	}
+	return 0;
+}
+
+/* ---- calls ---- */
+static __always_inline u32 row_of(long id, u32 compat)
+{
+	if ((unsigned long)id >= STRACE_CALLS)
+		return 2 * STRACE_CALLS;
+	return compat ? STRACE_CALLS + id : id;
+}
+
+static __always_inline void fill_enter(struct strace_enter *e, struct strace_slot *s, u32 late)
+{
+	e->h.kind = STRACE_ENTER;
+	e->h.size = sizeof(*e);
+	e->ns = bpf_ktime_get_ns();
+	e->pid = s->tgid;
+	e->tid = s->tid;
+	e->seq = s->seq;
+	e->nr = s->nr;
+	e->flags = s->flags | late;
+	e->pad = 0;
+	__builtin_memcpy(e->args, s->args, sizeof(e->args));
+}
+
+static __always_inline long send_scratch(struct scratch *c)
+{
+	struct record_header *h = (void *)c->record;
+	u32 used = c->used;
+
+	h->size = used;
+	if (used > sizeof(c->record))
+		return -1;
+	return bpf_ringbuf_output(&ring, c->record, used, TELL);
+}
+
+static __always_inline long send_enter(struct strace_slot *s, u32 index, struct call_row *row,
+				       u32 late)
+{
+	struct strace_enter *e;
+	struct scratch *c;
+	long err;
+
+	if (!row->entry) {
+		e = bpf_ringbuf_reserve(&ring, sizeof(*e), 0);
+		if (!e)
+			return -1;
+		fill_enter(e, s, late);
+		bpf_ringbuf_submit(e, TELL);
+		return 0;
+	}
+	c = the_scratch();
+	if (!c || c->busy) /* preempted user of the same CPU's scratch: counted as lost */
+		return -1;
+	c->busy = 1;
+	c->used = sizeof(*e);
+	fill_enter((void *)c->record, s, late);
+	s->failed = capture_entry(index, ~0u);
+	err = send_scratch(c);
+	c->busy = 0;
+	return err;
+}
+
+/* Begins a traced call in its slot and sends it. */
+static __always_inline void begin(struct strace_slot *s, u32 index, struct pt_regs *regs, long id,
+				  u32 tgid, u32 late)
+{
+	u32 compat = task_is_compat((struct task_struct *)bpf_get_current_task());
+	struct call_row *row;
+	struct call_regs c;
+	struct pt_regs r;
+
+	if (bpf_probe_read_kernel(&r, sizeof(r), regs))
+		return;
+	call_regs(&c, &r);
+	if (compat)
+		call_regs_compat(&c, &r);
+	if (late)
+		id = c.nr;
+	s->row = row_of(id, compat);
+	s->state = UNSEEN;
+	row = bpf_map_lookup_elem(&rows, &s->row);
+	if (!row || !row->traced || id < 0)
+		return;
+	s->tgid = tgid;
+	s->flags = compat ? STRACE_COMPAT : 0;
+	s->nr = id;
+	s->failed = 0;
+	s->seq++;
+	__builtin_memcpy(s->args, c.args, sizeof(s->args));
+	COUNT(calls);
+	if (send_enter(s, index, row, late))
+		COUNT(lost_entries);
+	else
+		s->state = INSIDE;
+}
+
+SEC("tp_btf/sys_enter") int BPF_PROG(strace_enter, struct pt_regs *regs, long id)
+{
+	u64 ids = bpf_get_current_pid_tgid();
+	u32 index, tid = (u32)ids, tgid = ids >> 32;
+	struct strace_slot *s;
+
+	if (!is_target(tgid))
+		return 0;
+	s = slot_of(tid, &index);
+	if (s)
+		begin(s, index, regs, id, tgid, 0);
+	return 0;
+}
+
+static __always_inline void fill_exit(struct strace_exit *e, struct strace_slot *s, long ret)
+{
+	e->h.kind = STRACE_EXIT;
+	e->h.size = sizeof(*e);
+	e->ns = bpf_ktime_get_ns();
+	e->pid = s->tgid;
+	e->tid = s->tid;
+	e->seq = s->seq;
+	e->flags = s->flags;
+	e->ret = ret;
+}
+
+static __always_inline long send_exit(struct strace_slot *s, u32 index, long ret)
+{
+	struct call_row *row = bpf_map_lookup_elem(&rows, &s->row);
+	struct strace_exit *e;
+	struct scratch *c;
+	long err;
+
+	if (!row)
+		return 0;
+	if (!row->exit && !s->failed) {
+		e = bpf_ringbuf_reserve(&ring, sizeof(*e), 0);
+		if (!e)
+			return -1;
+		fill_exit(e, s, ret);
+		bpf_ringbuf_submit(e, TELL);
+		return 0;
+	}
+	c = the_scratch();
+	if (!c || c->busy)
+		return -1;
+	c->busy = 1;
+	c->used = sizeof(*e);
+	fill_exit((void *)c->record, s, ret);
+	if (s->failed) /* the call itself has paged it in */
+		capture_entry(index, s->failed);
+	if (row->exit)
+		capture_exit(index, ret);
+	err = send_scratch(c);
+	c->busy = 0;
+	return err;
+}
+
+SEC("tp_btf/sys_exit") int BPF_PROG(strace_exit, struct pt_regs *regs, long ret)
+{
+	u64 ids = bpf_get_current_pid_tgid();
+	u32 index, tid = (u32)ids, tgid = ids >> 32;
+	struct strace_slot *s;
+
+	if (!is_target(tgid))
+		return 0;
+	s = slot_of(tid, &index);
+	if (!s)
+		return 0;
+	/* A return without an entry: the call began before us, or seccomp
+	 * answered it before the tracepoint. */
+	if (s->state == FRESH || s->state == OUTSIDE)
+		begin(s, index, regs, 0, tgid, STRACE_LATE);
+	if (s->state == INSIDE && send_exit(s, index, ret))
+		COUNT(lost_exits);
+	s->state = OUTSIDE;
+	return 0;
+}
+
+/* ---- signals, births, deaths ---- */
+struct kernel_siginfo;
+struct k_sigaction;
+SEC("tp_btf/signal_deliver")
+int BPF_PROG(strace_signal, int sig, struct kernel_siginfo *info, struct k_sigaction *ka)
+{
+	u64 ids = bpf_get_current_pid_tgid();
+	struct strace_signal *r;
+
+	if (cfg.no_signals || !is_target(ids >> 32))
+		return 0;
+	r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
+	if (!r) {
+		COUNT(lost_others);
+		return 0;
+	}
+	r->h.kind = STRACE_SIGNAL;
+	r->h.size = sizeof(*r);
+	r->ns = bpf_ktime_get_ns();
+	r->pid = ids >> 32;
+	r->tid = (u32)ids;
+	bpf_probe_read_kernel(r->info, sizeof(r->info), info);
+	bpf_ringbuf_submit(r, TELL);
+	return 0;
+}
+
+static __always_inline void send_life(u32 kind, struct task_struct *t, u32 other, u32 flags,
+				      u32 seq)
+{
+	struct strace_life *r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
+	struct pt_regs regs;
+	struct call_regs c = {.nr = -1};
+
+	if (!r) {
+		COUNT(lost_others);
+		return;
+	}
+	if (kind == STRACE_DEATH && !task_regs(t, &regs)) {
+		call_regs(&c, &regs);
+		if (flags & STRACE_COMPAT)
+			call_regs_compat(&c, &regs);
+	}
+	r->h.kind = kind;
+	r->h.size = sizeof(*r);
+	r->ns = bpf_ktime_get_ns();
+	r->pid = t->tgid;
+	r->tid = t->pid;
+	r->other = other;
+	r->flags = flags;
+	r->seq = seq;
+	r->nr = c.nr;
+	__builtin_memcpy(r->args, c.args, sizeof(r->args));
+	bpf_probe_read_kernel_str(r->comm, sizeof(r->comm), &t->comm);
+	bpf_ringbuf_submit(r, TELL);
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(strace_fork, struct task_struct *parent, struct task_struct *child)
+{
+	u8 *b;
+
+	if (!is_target(parent->tgid))
+		return 0;
+	if (child->tgid != parent->tgid && !cfg.all) {
+		b = cfg.follow_forks ? traced_byte(child->tgid) : NULL;
+		if (!b)
+			return 0;
+		*b = 1;
+	}
+	send_life(STRACE_FORK, child, parent->pid, 0, 0);
+	return 0;
+}
+
+/* A thread that executes takes over its leader's ID: its call goes with it. */
+static __always_inline void move_slot(u32 from, u32 to)
+{
+	u32 index;
+	struct strace_slot *a = slot_find(from, &index), *b;
+
+	b = slot_of(to, &index);
+	if (!a || !b)
+		return;
+	__builtin_memcpy(b->args, a->args, sizeof(b->args));
+	b->seq = a->seq;
+	b->nr = a->nr;
+	b->row = a->row;
+	b->flags = a->flags;
+	b->state = a->state;
+	a->state = FRESH;
+	a->tid = SLOT_FREED;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(strace_exec, struct task_struct *t, int old_tid)
+{
+	struct strace_slot *s;
+	u32 index;
+
+	if (!is_target(t->tgid))
+		return 0;
+	if (old_tid != t->pid)
+		move_slot(old_tid, t->pid);
+	s = slot_find(t->pid, &index);
+	if (s)
+		s->failed = 0; /* the memory is gone */
+	send_life(STRACE_EXEC, t, old_tid, 0, 0);
+	return 0;
+}
+
+struct task_struct___exit {
+	int exit_code;
+} __attribute__((preserve_access_index));
+
+SEC("tp_btf/sched_process_exit") int BPF_PROG(strace_death, struct task_struct *t)
+{
+	u32 index, code, flags = 0, seq = 0;
+	struct strace_slot *s;
+
+	if (!is_target(t->tgid))
+		return 0;
+	if (t->pid == t->tgid)
+		flags |= STRACE_LEADER;
+	if (task_is_compat(t))
+		flags |= STRACE_COMPAT;
+	s = slot_find(t->pid, &index);
+	if (s) {
+		seq = s->seq;
+		s->state = FRESH;
+		s->tid = SLOT_FREED;
+	}
+	code = BPF_CORE_READ((struct task_struct___exit *)t, exit_code);
+	send_life(STRACE_DEATH, t, code, flags, seq);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The wire types of the strace unit. Package events reads them by these offsets
+ * (strace.go). All integers are little-endian; padding is explicit.
+ */
+#ifndef HANGTRACE_STRACE_H
+#define HANGTRACE_STRACE_H
+
+#define STRACE_CALLS 512 /* numbers that have a row, one table an architecture */
+#define STRACE_ROWS  (2 * STRACE_CALLS + 1)
+#define STRACE_NEEDS 5
+
+enum strace_kind {
+	STRACE_ENTER = 32,
+	STRACE_EXIT = 33,
+	STRACE_SIGNAL = 34,
+	STRACE_FORK = 35,
+	STRACE_EXEC = 36,
+	STRACE_DEATH = 37,
+};
+
+enum strace_flags {
+	STRACE_COMPAT = 1 << 0, /* a 32-bit call */
+	STRACE_LATE = 1 << 1,	/* an entry that was not seen: told at the return */
+	STRACE_LEADER = 1 << 2, /* of a death: the whole thread group's */
+};
+
+/* A call began. Segments follow. */
+struct strace_enter {
+	struct record_header h;
+	u64 ns; /* CLOCK_MONOTONIC; of a late one when it was seen */
+	u32 pid, tid;
+	u32 seq; /* counts the calls of a thread: a gap is a loss */
+	s32 nr;
+	u32 flags;
+	u32 pad;
+	u64 args[6];
+};
+_Static_assert(sizeof(struct strace_enter) == 88, "events reads fixed offsets");
+
+/* It returned. Segments follow. */
+struct strace_exit {
+	struct record_header h;
+	u64 ns;
+	u32 pid, tid;
+	u32 seq;
+	u32 flags;
+	s64 ret;
+};
+_Static_assert(sizeof(struct strace_exit) == 40, "events reads fixed offsets");
+
+/* Memory of the caller: len bytes follow, padded to 8. */
+struct strace_segment {
+	u64 addr;
+	u32 len;
+	u32 entry; /* 1: as at entry, even if it was read at the return */
+};
+
+struct strace_signal {
+	struct record_header h;
+	u64 ns;
+	u32 pid, tid;
+	u8 info[48]; /* the head of a struct siginfo of 64 bits */
+};
+
+/* A thread was born (fork), took another's ID (exec), or died (death). */
+struct strace_life {
+	struct record_header h;
+	u64 ns;
+	u32 pid, tid;
+	u32 other; /* fork: the parent's tid; exec: the tid it had; death: exit code */
+	u32 flags;
+	u32 seq; /* death: the calls it made */
+	s32 nr;	 /* death: of the registers, -1 if it was in none */
+	u64 args[6];
+	char comm[COMM_LEN];
+};
+_Static_assert(sizeof(struct strace_life) == 104, "events reads fixed offsets");
+
+#endif /* HANGTRACE_STRACE_H */

@@ -1,0 +1,148 @@
+package events
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// StraceKind says what a record of the strace unit tells.
+type StraceKind uint32
+
+// The kinds (enum strace_kind of bpf/strace.h).
+const (
+	StraceEnter  StraceKind = 32 // a call began
+	StraceExit   StraceKind = 33 // it returned
+	StraceSignal StraceKind = 34 // a signal was delivered
+	StraceFork   StraceKind = 35 // a thread was born
+	StraceExec   StraceKind = 36 // a thread executed a program
+	StraceDeath  StraceKind = 37 // a thread died
+)
+
+const (
+	straceEnterSize  = 88
+	straceExitSize   = 40
+	straceSignalSize = 72
+	straceLifeSize   = 104
+	straceSegment    = 16
+
+	straceCompat = 1 << 0
+	straceLate   = 1 << 1
+	straceLeader = 1 << 2
+)
+
+// Strace is one record of the strace unit. It points into the bytes it was
+// decoded from.
+type Strace struct {
+	Kind     StraceKind
+	NS       uint64 // CLOCK_MONOTONIC
+	PID, TID int
+	// Seq counts the calls of a thread: a gap is a loss. Of a death the number
+	// of the last call.
+	Seq uint32
+	// NR and Args are set for StraceEnter, and for StraceDeath from the
+	// registers, -1 if the thread was in no call.
+	NR   int
+	Args [6]uint64
+	// Compat tells of a 32-bit call. Late of an entry that was not seen, NS is
+	// then not that of the entry. Leader of the death of the first thread.
+	Compat, Late, Leader bool
+	Return               int64
+	// Other is the parent's thread for StraceFork, the thread ID before for
+	// StraceExec, and the exit code as wait(2) gives it for StraceDeath.
+	Other int
+	Comm  string
+	// Memory is what was copied, Info the head of a siginfo.
+	Memory []byte
+	Info   []byte
+}
+
+// NextStrace decodes the first record of data into r and returns what follows.
+func NextStrace(data []byte, r *Strace) ([]byte, error) {
+	if len(data) < headerSize {
+		return nil, fmt.Errorf("strace record: %w: %d bytes left", ErrMalformed, len(data))
+	}
+	kind := StraceKind(binary.LittleEndian.Uint32(data))
+	least := straceSize(kind)
+	if least == 0 {
+		return nil, fmt.Errorf("strace record: %w: kind %d", ErrMalformed, kind)
+	}
+	rec, err := nextRecord(data, uint32(kind), least)
+	if err != nil {
+		return nil, fmt.Errorf("strace record: %w", err)
+	}
+	*r = Strace{Kind: kind, NR: NoSyscall}
+	f := fields{b: rec, at: headerSize}
+	r.NS, r.PID, r.TID = f.u64(), int(f.u32()), int(f.u32())
+	switch kind {
+	case StraceEnter:
+		r.Seq, r.NR = f.u32(), int(int32(f.u32()))
+		r.setFlags(f.u32())
+		f.u32()
+		r.setArgs(&f)
+		r.Memory = rec[f.at:]
+	case StraceExit:
+		r.Seq = f.u32()
+		r.setFlags(f.u32())
+		r.Return = int64(f.u64())
+		r.Memory = rec[f.at:]
+	case StraceSignal:
+		r.Info = rec[f.at:straceSignalSize]
+	default:
+		r.Other = int(f.u32())
+		r.setFlags(f.u32())
+		r.Seq, r.NR = f.u32(), int(int32(f.u32()))
+		r.setArgs(&f)
+		r.Comm = f.text(16)
+	}
+	return data[len(rec):], nil
+}
+
+func straceSize(k StraceKind) int {
+	switch k {
+	case StraceEnter:
+		return straceEnterSize
+	case StraceExit:
+		return straceExitSize
+	case StraceSignal:
+		return straceSignalSize
+	case StraceFork, StraceExec, StraceDeath:
+		return straceLifeSize
+	}
+	return 0
+}
+
+func (r *Strace) setFlags(flags uint32) {
+	r.Compat, r.Late, r.Leader = flags&straceCompat != 0, flags&straceLate != 0, flags&straceLeader != 0
+}
+
+func (r *Strace) setArgs(f *fields) {
+	for i := range r.Args {
+		r.Args[i] = f.u64()
+	}
+}
+
+// Segment is memory of the caller.
+type Segment struct {
+	Addr uint64
+	Data []byte
+	// Entry tells that it is as it was at the call's entry.
+	Entry bool
+}
+
+// AppendSegments decodes the memory of a record. What is malformed ends it.
+func AppendSegments(list []Segment, memory []byte) []Segment {
+	for len(memory) >= straceSegment {
+		n := binary.LittleEndian.Uint32(memory[8:])
+		padded := (uint64(n) + 7) &^ 7
+		if uint64(len(memory)-straceSegment) < padded {
+			break
+		}
+		list = append(list, Segment{
+			Addr:  binary.LittleEndian.Uint64(memory),
+			Data:  memory[straceSegment : straceSegment+n],
+			Entry: memory[12]&1 != 0,
+		})
+		memory = memory[straceSegment+padded:]
+	}
+	return list
+}
