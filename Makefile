@@ -7,7 +7,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNELS ?= 6.1 6.12
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-all test test-root test-ceph test-vm generate verify bench lint demo clean
+.PHONY: help build build-all test test-root test-ceph test-vm generate verify bench lint demo captures clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -56,6 +56,9 @@ lint: ## gofmt, vet, staticcheck, clang-format, shellcheck
 
 demo: build ## as root: hang a kubelet on purpose, find it, clean up
 	$(GO) run ./test/demo --bin bin/hangtrace
+
+captures: build ## as root: put the demo's output into the documents
+	$(GO) run ./test/demo --bin bin/hangtrace | tee /dev/stderr | $(GO) run ./test/captures README.md docs/runbook.md
 
 clean: ## remove what was built
 	rm -rf bin
