@@ -61,12 +61,12 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 	return &cli.App{
 		Name:                      "hangtrace",
 		Usage:                     "find what hangs on a file system: thread, call, path, mount, pod and volume",
-		UsageText:                 "hangtrace [live flags]\n   hangtrace report|stacks|replay|doctor|version [flags]",
+		UsageText:                 "hangtrace [live flags]\n   hangtrace report|scan|check|stacks|replay|doctor|version [flags]",
 		Description:               "Without a command hangtrace is live: it shows what hangs now, then watches.",
 		Flags:                     append(liveFlags(), cli.HelpFlag), // package cli leaves it out where "help" is ours
 		Action:                    liveAction,
 		Before:                    flagsBeforeCommand,
-		Commands:                  []*cli.Command{liveCommand(), reportCommand(), replayCommand(), stacksCommand(), doctorCommand(), versionCommand(), helpCommand()},
+		Commands:                  []*cli.Command{liveCommand(), reportCommand(), replayCommand(), stacksCommand(), scanCommand(), checkCommand(), doctorCommand(), versionCommand(), helpCommand()},
 		Writer:                    stdout,
 		ErrWriter:                 stderr,
 		HideVersion:               true,

@@ -48,14 +48,21 @@ func replay(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	out, err := openOutput(c, report.ReportForms())
+	forms := report.ReportForms()
+	if rd.Header().Command == "scan" {
+		forms = report.ScanForms()
+	}
+	out, err := openOutput(c, forms)
 	if err != nil {
 		return err
 	}
 	var hangs int
-	if rd.Header().Command == "live" {
+	switch rd.Header().Command {
+	case "live":
 		hangs, err = replayLive(rd, opts, out)
-	} else {
+	case "scan":
+		hangs, err = replayScan(rd, opts, out)
+	default:
 		hangs, err = replayReport(rd, opts, out)
 	}
 	if errors.Is(err, record.ErrTruncated) || errors.Is(err, record.ErrDamaged) {
@@ -78,6 +85,9 @@ func replayOptions(c *cli.Context, h record.Header) (correlate.Options, error) {
 	kinds := h.Options.Filesystems
 	if c.IsSet("fs") {
 		kinds = c.StringSlice("fs")
+	}
+	if h.Command == "scan" && len(kinds) == 0 {
+		kinds = []string{"all"}
 	}
 	var err error
 	if opts.Kinds, err = mounts.ParseKinds(kinds); err != nil {

@@ -34,6 +34,10 @@ const (
 	OpReaddir  Op = "readdir"  // Root, Path, Max, NoXDev -> Entries, Truncated
 	OpReadfile Op = "readfile" // Root, Path, Max, NoXDev -> Data, Truncated
 	OpResolve  Op = "resolve"  // PID, Path, SafeMounts, NoFollow -> Resolved
+	OpTree     Op = "tree"     // Root, Path, Patterns, Max -> Entries, Truncated
+	OpPins     Op = "pins"     // PIDs, Devices -> Pins
+	OpProbe    Op = "probe"    // Root, Path, Device -> Data (an errno's name)
+	OpRead     Op = "read"     // Root, Path (a block device), Device -> Data (an errno's name)
 )
 
 // Raw is a byte string as the kernel gives it: a path, a name, an argument. It
@@ -93,6 +97,16 @@ type Request struct {
 	// NoFollow leaves a symbolic link in the last element alone, as lstat does.
 	NoFollow bool `json:"no_follow,omitempty"`
 
+	// Patterns say which names OpTree lists: path.Match patterns relative to
+	// Path, each element of which is matched by itself.
+	Patterns []string `json:"patterns,omitempty"`
+	// PIDs are the processes of OpPins.
+	PIDs []int `json:"pids,omitempty"`
+	// Device is the number that the answer must come from, "0:53".
+	Device string `json:"device,omitempty"`
+	// Devices asks OpPins for the device, too, which may block.
+	Devices bool `json:"devices,omitempty"`
+
 	// Params is for operations that Main was given.
 	Params json.RawMessage `json:"params,omitempty"`
 }
@@ -100,7 +114,11 @@ type Request struct {
 // String says what the request does, for people.
 func (r Request) String() string {
 	switch r.Op {
-	case OpReaddir, OpReadfile:
+	case OpProbe, OpRead:
+		return fmt.Sprintf("%s of %q on device %s", r.Op, string(r.Path), r.Device)
+	case OpPins:
+		return fmt.Sprintf("directories of %d processes", len(r.PIDs))
+	case OpReaddir, OpReadfile, OpTree:
 		return fmt.Sprintf("%s %q below %s", r.Op, string(r.Path), string(r.Root))
 	case OpResolve, OpProcFile:
 		return fmt.Sprintf("%s %q of process %d", r.Op, string(r.Path), r.PID)
@@ -122,6 +140,7 @@ type Answer struct {
 	Threads   []Thread        `json:"threads,omitempty"`
 	Args      []Raw           `json:"args,omitempty"`
 	Entries   []Entry         `json:"entries,omitempty"`
+	Pins      []Pin           `json:"pins,omitempty"`
 	Resolved  *Resolved       `json:"resolved,omitempty"`
 	Truncated bool            `json:"truncated,omitempty"`
 	Result    json.RawMessage `json:"result,omitempty"`
@@ -149,6 +168,19 @@ type Entry struct {
 	// Type is the directory's own word for what it is: one of the DT_
 	// constants, DT_UNKNOWN where the file system does not say.
 	Type uint8 `json:"type"`
+	// MTimeNS is when a directory that OpTree stepped into last changed.
+	MTimeNS int64 `json:"mtime_ns,omitempty"`
+}
+
+// Pin is what a process's working or root directory keeps in use.
+type Pin struct {
+	PID  int    `json:"pid"`
+	Name string `json:"name"` // "cwd" or "root"
+	Path Raw    `json:"path"`
+	// MountID is that of the mount it is on, Device the superblock's number if
+	// it was asked for.
+	MountID int    `json:"mount_id"`
+	Device  string `json:"device,omitempty"`
 }
 
 // Resolved is a path with its symbolic links followed.
@@ -180,6 +212,7 @@ func (a *Answer) add(line Answer) {
 	a.Threads = append(a.Threads, line.Threads...)
 	a.Args = append(a.Args, line.Args...)
 	a.Entries = append(a.Entries, line.Entries...)
+	a.Pins = append(a.Pins, line.Pins...)
 	if line.Resolved != nil {
 		a.Resolved = line.Resolved
 	}

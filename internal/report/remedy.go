@@ -87,9 +87,11 @@ func shortFunction(name string) string {
 
 // remedies prints what frees the hang: each command on a line of its own, to be
 // copied whole, and never wrapped.
-func (p *page) remedies(h *correlate.Hang) {
+func (p *page) remedies(h *correlate.Hang) { p.freeing(h.Remedies, h.Warnings) }
+
+func (p *page) freeing(remedies []correlate.Remedy, warnings []string) {
 	rest := indent + strings.Repeat(" ", labelWidth)
-	for i, r := range h.Remedies {
+	for i, r := range remedies {
 		head := indent + "to free" + strings.Repeat(" ", labelWidth-len("to free"))
 		if i > 0 {
 			head = rest
@@ -98,7 +100,7 @@ func (p *page) remedies(h *correlate.Hang) {
 		p.words(rest+"- frees: ", rest+"  ", clean(r.Frees))
 		p.words(rest+"- risk: ", rest+"  ", clean(r.Risk))
 	}
-	for _, w := range h.Warnings {
+	for _, w := range warnings {
 		p.words(indent+"avoid"+strings.Repeat(" ", labelWidth-len("avoid")), rest, clean(w))
 	}
 }

@@ -1,0 +1,96 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hangtrace/hangtrace/internal/expendable"
+	"github.com/hangtrace/hangtrace/internal/facts"
+	"github.com/hangtrace/hangtrace/internal/leftover"
+)
+
+const (
+	probesAtOnce = 48
+	probeMost    = time.Second
+)
+
+// ask reads the files that name volumes, and probes mounts if that was asked
+// for.
+func (sc *scan) ask(ctx context.Context, q leftover.Questions) {
+	if len(q.VolumeData) > 0 {
+		sc.volumeData(ctx, sc.out.HostPID, sc.snap.Kube, q.VolumeData, sc.skip)
+	}
+	if sc.opts.Probe {
+		sc.probes(ctx, q.Probes)
+	}
+}
+
+// probes asks one child a device, many at a time. Each gets the same share of
+// the time that is left: those that hang must not use up the others'.
+func (sc *scan) probes(ctx context.Context, targets []leftover.ProbeTarget) {
+	rounds := (len(targets) + probesAtOnce - 1) / probesAtOnce
+	each := probeMost
+	if until, ok := ctx.Deadline(); ok && rounds > 0 {
+		// What is left at the end is for the output, and for a slow start of
+		// the children themselves.
+		each = min(each, time.Until(until)*2/3/time.Duration(rounds))
+	}
+	queue := make(chan leftover.ProbeTarget)
+	var wg sync.WaitGroup
+	for range min(probesAtOnce, len(targets)) {
+		wg.Go(func() {
+			for t := range queue {
+				p := sc.probe(ctx, t, each)
+				sc.mu.Lock()
+				sc.out.Probes = append(sc.out.Probes, p)
+				sc.mu.Unlock()
+			}
+		})
+	}
+	for _, t := range targets {
+		queue <- t
+	}
+	close(queue)
+	wg.Wait()
+	abandoned := sc.Session.opts.Runner.Abandoned()
+	for i := range sc.out.Probes {
+		p := &sc.out.Probes[i]
+		at := slices.IndexFunc(abandoned, func(c expendable.Child) bool { return c.Key == deviceKey(p.Device) })
+		if at >= 0 {
+			p.LeftPID = abandoned[at].PID
+		}
+	}
+	slices.SortFunc(sc.out.Probes, func(a, b facts.Probe) int { return strings.Compare(a.Device, b.Device) })
+}
+
+func (sc *scan) probe(ctx context.Context, t leftover.ProbeTarget, deadline time.Duration) facts.Probe {
+	p := facts.Probe{Device: t.Device, Point: t.Point}
+	req := expendable.Request{Op: expendable.OpProbe, Root: hostRoot(t.PID), Path: expendable.Raw(t.Point), Device: t.Device}
+	if t.BlockDevice {
+		req.Op = expendable.OpRead
+	}
+	begin := time.Now()
+	answers, err := sc.Session.opts.Runner.Do(ctx, deviceKey(t.Device), []expendable.Request{req}, deadline)
+	p.TookMS = time.Since(begin).Milliseconds()
+	var outstanding *expendable.OutstandingError
+	switch {
+	case errors.As(err, &outstanding):
+		p.Outcome, p.Why, p.LeftPID = facts.ProbeUnasked, err.Error(), outstanding.PID
+	case errors.Is(err, expendable.ErrDeadline):
+		p.Outcome, p.Why = facts.ProbeSilent, fmt.Sprintf("no answer within %s", deadline.Round(time.Millisecond))
+	case err != nil:
+		p.Outcome, p.Why = facts.ProbeUnasked, err.Error()
+	case answers[0].Err != "":
+		p.Outcome, p.Why = facts.ProbeUnasked, answers[0].Err
+	case len(answers[0].Data) > 0:
+		p.Outcome, p.Errno = facts.ProbeFailed, string(answers[0].Data)
+	default:
+		p.Outcome = facts.ProbeAnswered
+	}
+	return p
+}
