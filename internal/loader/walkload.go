@@ -7,7 +7,9 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/features"
 	"golang.org/x/sys/unix"
 
 	"github.com/hangtrace/hangtrace/bpf"
@@ -137,10 +139,12 @@ func walkNotSupported(err error) error {
 	if errors.As(err, &refused) {
 		text = strings.Join(refused.Log, "\n")
 	}
-	switch {
-	case strings.Contains(text, "probe_read_kernel#113"):
+	// Under lockdown the library takes bpf_probe_read for the helper that it
+	// finds missing; that one is missing, too.
+	if strings.Contains(text, "cannot use helper bpf_probe_read") || strings.Contains(text, "unknown func bpf_probe_read") {
 		return fmt.Errorf("%w: kernel lockdown (confidentiality) forbids reading kernel memory: %w", ErrNotSupported, err)
-	case strings.Contains(text, "bpf_loop#181") || strings.Contains(text, "func#181"):
+	}
+	if loop := features.HaveProgramHelper(ebpf.Syscall, asm.FnLoop); errors.Is(loop, ebpf.ErrNotSupported) {
 		return fmt.Errorf("%w: needs Linux 5.17 (bpf_loop): %w", ErrNotSupported, err)
 	}
 	return notSupported(err)
