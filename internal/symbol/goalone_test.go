@@ -16,13 +16,14 @@ import (
 func TestAlone(t *testing.T) {
 	for _, root := range toolchains() {
 		for _, v := range variants() {
-			if v.name == "static-cgo" || v.name == "noopt" {
+			if v.name == "static-cgo" || v.name == "noopt" || testing.Short() && v.name != "stripped" {
 				continue
 			}
 			exe := build(t, root, "goprog", v.env, v.flags...)
 			name := fmt.Sprintf("go%s/%s/", strings.ReplaceAll(root, "/", "_"), v.name)
 			t.Run(name+"systemstack", func(t *testing.T) { checkAlone(t, exe, "systemstack", "runtime/debug.WriteHeapDump") })
 			t.Run(name+"fault", func(t *testing.T) { checkAlone(t, exe, "fault", "main.touch") })
+			t.Run(name+"vfork", func(t *testing.T) { checkAlone(t, exe, "vfork", "syscall.ForkExec") })
 			t.Run(name+"signal", func(t *testing.T) { checkAlone(t, exe, "signal", "syscall.Read") })
 		}
 	}
@@ -62,7 +63,7 @@ func checkAlone(t *testing.T, exe, scene, at string) {
 	for _, f := range s.Frames {
 		via[f.Via] = true
 	}
-	if scene != "fault" && !via[scene] {
+	if (scene == "signal" || scene == "systemstack") && !via[scene] {
 		t.Errorf("no frame was reached via %s\n%s", scene, s.format())
 	}
 	if s.Goroutine == nil || s.Goroutine.ID != 1 {
@@ -83,7 +84,7 @@ func wantAlone(v *victim) []dumpFrame {
 func TestCgo(t *testing.T) {
 	for _, root := range toolchains() {
 		for _, v := range variants() {
-			if v.env[0] == "CGO_ENABLED=0" && v.name != "stripped" && v.name != "pie" {
+			if v.env[0] == "CGO_ENABLED=0" && v.name != "stripped" && v.name != "pie" || testing.Short() && v.name != "stripped" {
 				continue
 			}
 			env := []string{"CGO_ENABLED=1"}
@@ -138,6 +139,7 @@ func TestPrebuilt(t *testing.T) {
 		t.Run(name+"/threads", func(t *testing.T) { checkAll(t, start(t, exe)) })
 		t.Run(name+"/systemstack", func(t *testing.T) { checkAlone(t, exe, "systemstack", "runtime/debug.WriteHeapDump") })
 		t.Run(name+"/fault", func(t *testing.T) { checkAlone(t, exe, "fault", "main.touch") })
+		t.Run(name+"/vfork", func(t *testing.T) { checkAlone(t, exe, "vfork", "syscall.ForkExec") })
 		t.Run(name+"/signal", func(t *testing.T) { checkAlone(t, exe, "signal", "syscall.Read") })
 	}
 }

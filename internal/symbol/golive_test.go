@@ -1,8 +1,10 @@
 package symbol
 
 import (
+	"bytes"
 	"fmt"
 	"os"
+	"reflect"
 	"sort"
 	"strings"
 	"testing"
@@ -45,6 +47,9 @@ func variants() []variant {
 func TestDump(t *testing.T) {
 	for _, root := range toolchains() {
 		for _, v := range variants() {
+			if testing.Short() && v.name != "stripped" {
+				continue
+			}
 			t.Run(fmt.Sprintf("go%s/%s", strings.ReplaceAll(root, "/", "_"), v.name), func(t *testing.T) {
 				checkAll(t, start(t, build(t, root, "goprog", v.env, v.flags...)))
 			})
@@ -72,6 +77,7 @@ func checkAll(t *testing.T, v *victim) {
 		}
 		checkGoroutine(t, v, name, s.Goroutine)
 	}
+	checkNoSections(t, v, p)
 	t.Logf("%s: %d threads, %d functions", table.Version(), len(names), table.Functions())
 	checkParked(t, v, p)
 }
@@ -111,6 +117,29 @@ func checkParked(t *testing.T, v *victim, p *GoProcess) {
 	for id, d := range v.dump {
 		if !seen[id] {
 			t.Errorf("goroutine %d (%s) was not found", id, d.Header)
+		}
+	}
+}
+
+// checkNoSections takes the section headers away too.
+func checkNoSections(t *testing.T, v *victim, p *GoProcess) {
+	b, err := os.ReadFile(v.exe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(b[0x28:0x30]) // e_shoff
+	clear(b[0x3a:0x40]) // e_shentsize, e_shnum, e_shstrndx
+	table, err := OpenGo(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Errorf("without section headers: %v", err)
+		return
+	}
+	q := table.Process(p.mem.from, p.bias)
+	for name, tid := range v.threads {
+		regs := v.regs(t, tid)
+		want, got := p.Thread(tid, regs), q.Thread(tid, regs)
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: without section headers\n%s\nwant\n%s", name, got.format(), want.format())
 		}
 	}
 }

@@ -27,7 +27,8 @@ type Goroutine struct {
 }
 
 const (
-	maxGoroutines = 1 << 18
+	maxGoroutines = 1 << 16 // that are kept, some 10 MB
+	maxListed     = 1 << 20 // dead ones stay listed for reuse
 	maxBSS        = 64 << 20
 
 	statusRunning = 2
@@ -78,7 +79,7 @@ func (p *GoProcess) Goroutines(limit int) ([]Goroutine, error) {
 		if limit > 0 && len(out) == limit {
 			break
 		}
-		if g := &run.gs[i]; g.status != statusDead && g.status != 0 && g.id != 0 {
+		if g := &run.gs[i]; g.status != 0 && g.id != 0 {
 			out = append(out, *p.describe(g))
 		}
 	}
@@ -201,13 +202,16 @@ func (p *GoProcess) readRuntime() (*goRuntime, error) {
 		return nil, err
 	}
 	run := &goRuntime{layout: layout, byThread: map[uint64]mState{}, byAddr: map[uint64]int{}, byM: map[uint64]mState{}}
-	for i := range min(count, maxGoroutines) {
+	for i := range min(count, maxListed) {
+		if len(run.gs) >= maxGoroutines {
+			break
+		}
 		addr, ok := p.mem.u64(list + 8*i)
 		if !ok {
 			return nil, errors.New("list of goroutines is not readable")
 		}
 		g, ok := p.readG(layout, addr)
-		if !ok || !g.schedSelf {
+		if !ok || !g.schedSelf || g.status == statusDead {
 			continue
 		}
 		if m, ok := p.readM(layout, g.m); ok && m.curg == addr {

@@ -94,7 +94,7 @@ func (t *GoTable) locate() bool {
 		what := binary.LittleEndian.AppendUint32(nil, magic)
 		what = append(what, 0, 0, t.minInstruction(), 8)
 		for _, s := range t.img.segments {
-			_, ok := t.img.find(s.Vaddr, s.Filesz, what, 16, func(addr uint64) bool {
+			_, ok := t.img.find(s.Vaddr, s.Filesz, what, 8, func(addr uint64) bool {
 				return t.readHeader(addr, s.Vaddr+s.Filesz-addr)
 			})
 			if ok {

@@ -94,12 +94,33 @@ func start(t testing.TB, exe string, args ...string) *victim {
 		t.Fatal(err)
 	}
 	w.Close()
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait(); r.Close() })
+	t.Cleanup(func() {
+		for _, child := range children(cmd.Process.Pid) {
+			unix.Kill(child, unix.SIGKILL) // one that waits in vfork would stay
+		}
+		cmd.Process.Kill()
+		cmd.Wait()
+		r.Close()
+	})
 	v := &victim{pid: cmd.Process.Pid, exe: exe, threads: map[string]int{}, frames: map[string]uint64{}, in: in, stderr: r}
 	late := time.AfterFunc(2*time.Minute, func() { cmd.Process.Kill() })
 	defer late.Stop()
 	v.listen(t, out)
 	return v
+}
+
+// children gives the processes that the threads of pid have started.
+func children(pid int) (out []int) {
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, list := range lists {
+		b, _ := os.ReadFile(list)
+		for _, f := range strings.Fields(string(b)) {
+			if child, err := strconv.Atoi(f); err == nil {
+				out = append(out, child)
+			}
+		}
+	}
+	return out
 }
 
 // fill fills a pipe, so that the next write blocks.

@@ -19,6 +19,8 @@ func alone(scene string) {
 		onSystemStack(0)
 	case "fault":
 		faulting(faultyPage())
+	case "vfork":
+		vforking(faultyPage())
 	case "signal":
 		signalled(newSeat("signal").fd)
 	default:
@@ -95,3 +97,16 @@ func signalled(fd int) {
 	var b [1]byte
 	syscall.Read(fd+snap(), b[:])
 }
+
+// vforking blocks until its child has run another program, which never comes:
+// the child waits in setgroups(2) for memory that never comes.
+//
+//go:noinline
+func vforking(page []byte) {
+	groups := (*[4]uint32)(unsafe.Pointer(&page[0]))[:]
+	attr := &syscall.ProcAttr{Sys: &syscall.SysProcAttr{Credential: &syscall.Credential{Groups: groups}}}
+	_, err := syscall.ForkExec("/bin/true", []string{"true"}, attrOf(attr, snap()))
+	fmt.Println("forked", err)
+}
+
+func attrOf(a *syscall.ProcAttr, _ int) *syscall.ProcAttr { return a }
