@@ -53,6 +53,7 @@ type cache struct {
 	kube       *facts.Kube
 	kubeRead   time.Time
 	daemons    []facts.FuseDaemon
+	volumeData map[string]*facts.VolumeData // by path; nil: there is none
 }
 
 // memoryKey is a thread in one wait, and an address in its memory (0: its

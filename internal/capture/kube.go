@@ -55,6 +55,7 @@ func (s *Session) kube(ctx context.Context, snap *facts.Snapshot, skip func(stri
 	} else {
 		s.pods(ctx, host, k, skip)
 		s.cache.kube, s.cache.kubeRead = k, time.Now()
+		s.cache.volumeData = make(map[string]*facts.VolumeData)
 	}
 	paths, err := correlate.VolumeDataPaths(snap, s.opts.Judge)
 	if err != nil || len(paths) == 0 {
@@ -156,8 +157,21 @@ func hostRoot(pid int) expendable.Raw { return expendable.Raw(fmt.Sprintf("/proc
 // volumeData reads the vol_data.json files beside the volumes in question.
 func (s *Session) volumeData(ctx context.Context, host int, k *facts.Kube, paths []string, skip func(string, error)) {
 	const most = 64 << 10
-	reqs := make([]expendable.Request, len(paths))
-	for i, p := range paths {
+	var ask []string
+	for _, p := range paths {
+		v, known := s.cache.volumeData[p]
+		switch {
+		case !known:
+			ask = append(ask, p)
+		case v != nil:
+			k.VolumeData = append(k.VolumeData, *v)
+		}
+	}
+	if len(ask) == 0 {
+		return
+	}
+	reqs := make([]expendable.Request, len(ask))
+	for i, p := range ask {
 		reqs[i] = expendable.Request{Op: expendable.OpReadfile, Root: hostRoot(host), Path: expendable.Raw(p), Max: most}
 	}
 	answers, err := s.opts.Runner.Do(ctx, "vol-data", reqs, childDeadline(ctx))
@@ -166,13 +180,17 @@ func (s *Session) volumeData(ctx context.Context, host int, k *facts.Kube, paths
 	}
 	for i, a := range answers {
 		if a.Err != "" || len(a.Data) == 0 {
-			continue // not every plugin writes one
+			if err == nil {
+				s.cache.volumeData[ask[i]] = nil // not every plugin writes one
+			}
+			continue
 		}
 		v, err := kube.ParseVolData(a.Data)
 		if err != nil {
 			v.Err = err.Error()
 		}
-		v.Path = paths[i]
+		v.Path = ask[i]
+		s.cache.volumeData[ask[i]] = &v
 		k.VolumeData = append(k.VolumeData, v)
 	}
 }
