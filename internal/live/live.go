@@ -212,11 +212,28 @@ func (s *session) loop(ctx context.Context) error {
 				return err
 			}
 		case <-tick.C:
+			// What ended tells more than that it is missing: where a look takes
+			// longer than a tick, select would let looks overtake records.
+			if err := s.waiting(records); err != nil {
+				return err
+			}
 			if err := s.tick(ctx); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// waiting takes in the records that have arrived.
+func (s *session) waiting(records <-chan []byte) error {
+	select {
+	case rec, ok := <-records:
+		if ok {
+			return s.ring(s.batch(rec))
+		}
+	default:
+	}
+	return nil
 }
 
 // batch takes what else has arrived.
