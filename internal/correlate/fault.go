@@ -67,7 +67,9 @@ func (w *world) mapping(t *events.Task, line string) (place, bool) {
 	pl.anchor = &anchor{device: fmt.Sprintf("%d:%d", ma, mi), ns: t.MountNS}
 	w.locate(t, &pl)
 	pl.restorePrefix()
-	return pl, pl.mount != nil
+	// A mapping that locate had to explain by the stack lies elsewhere: the
+	// program itself, on the local disk.
+	return pl, pl.mount != nil && pl.mount.From != fromStack
 }
 
 // journalKind tells from a kernel thread's name which device it serves:

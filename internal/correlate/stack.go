@@ -48,11 +48,14 @@ var (
 		"__skb_wait_for_more_packets", "unix_stream_*", "unix_dgram_*", "sk_stream_wait_*", "tcp_recvmsg*", "inet_stream_connect", "vsock_*",
 		"n_tty_read", "tty_*", "wait_port_writable", "virtcons_*", "hvc_*", "read_null", "evdev_read", "rtc_dev_read",
 		"locks_lock_inode_wait", "flock_lock_inode_wait", "posix_lock_inode_wait", "fcntl_setlk*",
-		"io_cqring_wait", "io_wq_worker", "read_events", "do_io_getevents", "do_semtimedop", "do_msgrcv", "wq_sleep",
-		"worker_thread", "rescuer_thread", "smpboot_thread_fn", "kthread_worker_fn", "svc_recv", "loop_thread", "kjournald2",
+		"io_cqring_wait", "read_events", "do_io_getevents", "do_semtimedop", "do_msgrcv", "wq_sleep",
+		"svc_recv",
 		"do_syslog", "devkmsg_read", "kmsg_read", "bpf_ringbuf_*", "perf_read", "ring_buffer_wait", "seccomp_do_user_notification",
 		"wait_for_vfork_done", "wait_for_common_vfork", "do_freezer_trap", "__refrigerator", "do_msg_fill", "random_read*",
 	}
+	// The main loops of kernel threads stand at the bottom of every stack of
+	// theirs: idle only where nothing further in says otherwise.
+	loopFrames = []string{"worker_thread", "rescuer_thread", "smpboot_thread_fn", "kthread_worker_fn", "loop_thread", "kjournald2", "io_wq_worker"}
 	lockFrames = []string{
 		"rwsem_down_*", "__down_read*", "__down_write*", "down_read*", "down_write*", "__mutex_lock*", "mutex_lock*",
 		"d_alloc_parallel", "d_wait_lookup", "__wait_on_freeing_inode", "lock_rename*", "iterate_dir", "inode_lock*",
@@ -117,9 +120,9 @@ var fsFrames = []struct {
 
 // frameClass is what one frame tells.
 type frameClass struct {
-	idle, lock, page, fault, after, isFS bool
-	fs                                   mounts.Kind
-	server                               string
+	idle, loop, lock, page, fault, after, isFS bool
+	fs                                         mounts.Kind
+	server                                     string
 }
 
 // stackReader judges stacks. Frames repeat a thousandfold, so each text is
@@ -139,7 +142,7 @@ func (r *stackReader) class(frame string) frameClass {
 	}
 	name, module := splitFrame(frame)
 	c = frameClass{
-		idle: matches(idleFrames, name), lock: matches(lockFrames, name), page: matches(pageFrames, name),
+		idle: matches(idleFrames, name), loop: matches(loopFrames, name), lock: matches(lockFrames, name), page: matches(pageFrames, name),
 		fault: matches(faultFrames, name), after: matches(afterFrames, name),
 	}
 	c.fs, c.server, c.isFS = fsOf(name, module)
@@ -160,7 +163,7 @@ func (r *stackReader) view(frames []string, wchan string) stackView {
 		v.after = v.after || c.after
 		switch {
 		case v.kind == waitIdle:
-		case c.idle && v.kind != waitFS:
+		case c.idle && v.kind != waitFS, c.loop && v.kind == waitUnknown:
 			v.kind, v.frame = waitIdle, f
 		default:
 			v.look(f, c)
