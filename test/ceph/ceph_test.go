@@ -108,7 +108,7 @@ func needTool(l *lab) {
 // healthy is the control: threads wait in all sorts of ways, none hangs.
 func (l *lab) healthy() {
 	needTool(l)
-	o := l.guest(60*time.Second, toolPath+" report --pid all --fs all --deadline 30s -o json")
+	o := l.guest(150*time.Second, toolPath+" report --pid all --fs all --deadline 120s -o json")
 	if o.code != 0 {
 		l.t.Errorf("exit status %d on a healthy node, want 0\n%s", o.code, o.stderr)
 	}
@@ -244,7 +244,7 @@ func pidsOf(ops []started) []int {
 
 // report asks for a snapshot and checks each op.
 func (l *lab) report(ops []started, since time.Time) {
-	o := l.guest(90*time.Second, toolPath+" report --pid all --fs all --deadline 30s -o json")
+	o := l.guest(150*time.Second, toolPath+" report --pid all --fs all --deadline 120s -o json")
 	took := time.Since(since).Milliseconds() + 2000 // the clocks of host and guest drift
 	if o.code != 3 {
 		l.t.Errorf("exit status %d, want 3\n%s", o.code, o.stderr)
@@ -333,7 +333,7 @@ func (l *lab) startLive(ops []started) {
 	for _, o := range ops {
 		fmt.Fprintf(&pids, " --pid %d", o.pid)
 	}
-	l.mustGuest(60*time.Second, `( sh -c 'echo $$ >/run/lab/live.pid; exec `+toolPath+pids.String()+` --fs all --duration 120s -o ndjson \
+	l.mustGuest(60*time.Second, `( sh -c 'echo $$ >/run/lab/live.pid; exec `+toolPath+pids.String()+` --fs all --duration 400s -o ndjson \
 		--ready-file /run/lab/ready' >/run/lab/live 2>/run/lab/live.err </dev/null; echo $? >/run/lab/live.rc ) >/dev/null 2>&1 &
 	for i in $(seq 300); do [ -e /run/lab/ready ] && exit 0; [ -e /run/lab/live.rc ] && break; sleep 0.1; done
 	cat /run/lab/live /run/lab/live.err; exit 1`)
@@ -343,7 +343,7 @@ func (l *lab) startLive(ops []started) {
 // not come is the checks' to tell.
 func (l *lab) awaitEvents(kind string, n int) {
 	l.t.Helper()
-	l.guest(50*time.Second, fmt.Sprintf(`for i in $(seq 200); do
+	l.guest(150*time.Second, fmt.Sprintf(`for i in $(seq 600); do
 		[ "$(grep -c '"event":"%s"' /run/lab/live)" -ge %d ] && exit 0; [ -e /run/lab/live.rc ] && exit 1; sleep 0.2
 	done; exit 1`, kind, n))
 }

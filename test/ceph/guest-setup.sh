@@ -28,7 +28,9 @@ echo x >$seed/volumes/csi/csi-vol-1/sub/file
 sync
 umount $seed
 
-mount_cephfs() { mkdir -p "$2" && mount -t ceph "$MONITOR:6789:$1" "$2" -o name=admin; }
+# An umount gives a silent MDS up after mount_timeout (60 s), which a slow
+# machine needs for less.
+mount_cephfs() { mkdir -p "$2" && mount -t ceph "$MONITOR:6789:$1" "$2" -o name=admin,mount_timeout=600; }
 bind() { mkdir -p "$2" && mount -o bind "$1" "$2"; }
 # vol_data FOLDER DRIVER PV HANDLE
 vol_data() {
