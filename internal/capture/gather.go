@@ -37,13 +37,15 @@ func (s *Session) gather(ctx context.Context, snap *facts.Snapshot) {
 		return
 	}
 	s.devices(snap, skip)
-	s.walk(snap, suspects)
 	s.fuseDaemons(ctx, snap)
 	s.openFiles(snap, suspects, skip)
 	s.links(snap, suspects)
 	s.suspectProcesses(snap, suspects)
 	s.userMemory(ctx, snap, suspects)
 	s.resolve(ctx, snap, suspects)
+	// Behind the paths, as loading the walker takes longest of all; before the
+	// volumes, which it may name.
+	s.walk(snap, suspects)
 	s.kube(ctx, snap, skip)
 	s.userStacks(ctx, snap, suspects)
 }
