@@ -3,6 +3,9 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"testing"
@@ -10,7 +13,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/hangtrace/hangtrace/internal/correlate"
 	"github.com/hangtrace/hangtrace/internal/testkit/victim"
 )
 
@@ -68,16 +70,27 @@ func BenchmarkReport(b *testing.B) {
 // measure runs report as a whole process and prints medians.
 func measure(b *testing.B, s *stage, hangs int, args ...string) {
 	b.Helper()
-	var took, rss []float64
+	file := filepath.Join(s.Dir, "usage")
+	var took, cpu, rss []float64
 	for b.Loop() {
-		r := tool(b, s.Sandbox, exitHung, append([]string{"report", "-o", "json"}, args...)...)
-		took = append(took, float64(r.took.Milliseconds()))
-		rss = append(rss, float64(r.maxRSS())/(1<<20))
-		var rep correlate.Report
-		require.NoError(b, json.Unmarshal([]byte(r.stdout.String()), &rep))
-		require.Len(b, rep.Hangs, hangs)
+		var used usage
+		cmd := exec.Command("/proc/self/exe", append([]string{wordMeasure, file, binary(b), "report"}, args...)...)
+		var stdout, stderr buffer
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		p, err := s.Start(cmd)
+		require.NoError(b, err)
+		require.NoError(b, p.Wait(patience), "%s", &stderr)
+		text, err := os.ReadFile(file)
+		require.NoError(b, err)
+		require.NoError(b, json.Unmarshal(text, &used))
+		require.Equal(b, exitHung, used.Code, "%s", &stderr)
+		require.Contains(b, stdout.String(), fmt.Sprintf("%d in all", hangs))
+		took = append(took, float64(used.Took.Milliseconds()))
+		cpu = append(cpu, float64(used.CPU.Milliseconds()))
+		rss = append(rss, float64(used.MaxRSS)/(1<<20))
 	}
 	b.ReportMetric(median(took), "ms-median")
+	b.ReportMetric(median(cpu), "cpu-ms-median")
 	b.ReportMetric(median(rss), "MiB-median")
 	b.ReportMetric(slices.Max(rss), "MiB-max")
 }

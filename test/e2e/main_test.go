@@ -2,12 +2,16 @@ package e2e
 
 import (
 	"bufio"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,12 +27,13 @@ const (
 	wordChild     = "e2e-child"
 	wordStat      = "e2e-stat"
 	wordRepeat    = "e2e-repeat"
+	wordMeasure   = "e2e-measure"
 )
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 {
 		commands := map[string]func(args []string) error{
-			wordContainer: runContainer, wordCrowd: runCrowd, wordChild: runChild, wordStat: runStat, wordRepeat: runRepeat,
+			wordContainer: runContainer, wordCrowd: runCrowd, wordChild: runChild, wordStat: runStat, wordRepeat: runRepeat, wordMeasure: runMeasure,
 		}
 		if run := commands[os.Args[1]]; run != nil {
 			if err := run(os.Args[2:]); err != nil {
@@ -69,6 +74,38 @@ func runContainer(args []string) error {
 }
 
 func runStat(args []string) error { return unix.Lstat(args[0], new(unix.Stat_t)) }
+
+// runMeasure runs a command and writes to a file how long it took and what it
+// used. A process counts the memory of the one that started it, up to its exec,
+// as its own: so this one does it, which has little. Arguments: the file, and
+// the command.
+func runMeasure(args []string) error {
+	cmd := exec.Command(args[1], args[2:]...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	began := time.Now()
+	err := cmd.Run()
+	took := time.Since(began)
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return err
+	}
+	st := cmd.ProcessState
+	used := usage{
+		Took: took, CPU: st.UserTime() + st.SystemTime(), MaxRSS: st.SysUsage().(*syscall.Rusage).Maxrss << 10, Code: st.ExitCode(),
+	}
+	text, err := json.Marshal(used)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(args[0], text, 0o600)
+}
+
+// usage is what a run cost.
+type usage struct {
+	Took, CPU time.Duration
+	MaxRSS    int64
+	Code      int
+}
 
 // runRepeat asks for a path once a line, and prints which thread did.
 func runRepeat(args []string) error {

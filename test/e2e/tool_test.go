@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -96,11 +95,6 @@ func (r *run) end(t testing.TB) int {
 	}
 	require.NoError(t, err, "stdout: %s\nstderr: %s", &r.stdout, &r.stderr)
 	return 0
-}
-
-// maxRSS is the most memory the ended run held, in bytes.
-func (r *run) maxRSS() int64 {
-	return r.cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
 }
 
 // tool runs the tool to its end and wants an exit code.
