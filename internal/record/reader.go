@@ -177,9 +177,9 @@ func foreign(head []byte, whole bool) error {
 	case m != nil && strings.HasPrefix(string(m[1]), schemaPrefix):
 		return fmt.Errorf("%w in its header", ErrDamaged)
 	case m != nil:
-		return fmt.Errorf("%w but output (%s): try: a file written with --record", ErrNotRecording, m[1])
+		return fmt.Errorf("%w but output (%s)", ErrNotRecording, m[1])
 	}
-	return fmt.Errorf("%w (try: a file written with --record)", ErrNotRecording)
+	return ErrNotRecording
 }
 
 func checkSchema(schema string) error {

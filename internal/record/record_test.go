@@ -150,7 +150,7 @@ func TestForeignFiles(t *testing.T) {
 		says string
 	}{
 		"empty":              {"", ErrNotRecording, "it is empty"},
-		"text":               {"root:x:0:0\n", ErrNotRecording, "--record"},
+		"text":               {"root:x:0:0\n", ErrNotRecording, "not a hangtrace recording"},
 		"report":             {"{\n  \"schema\": \"hangtrace.report/v1\",\n", ErrNotRecording, "hangtrace.report/v1"},
 		"no newline":         {strings.Repeat("x", 3<<20), ErrNotRecording, ""},
 		"gzip of text":       {zipped("hello\n"), ErrNotRecording, ""},

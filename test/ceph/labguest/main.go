@@ -8,6 +8,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -49,5 +50,5 @@ func run(args []string) (int, error) {
 			return 0, printFacts(os.Stdout, args[1:])
 		}
 	}
-	return 2, fmt.Errorf(usage, strings.Join(opNames(), " "))
+	return 2, errors.New(strings.TrimSpace(fmt.Sprintf(usage, strings.Join(opNames(), " "))))
 }
