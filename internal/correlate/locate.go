@@ -201,7 +201,28 @@ func (w *world) refine(t *events.Task, pl *place, fs mounts.Kind) mounts.Kind {
 	if len(kinds) == 1 {
 		return kinds[0]
 	}
+	if w.cephDaemon(pl, fs) {
+		return mounts.KindCephFuse
+	}
 	return fs
+}
+
+// cephDaemon tells whether the daemon behind a detached FUSE mount is ceph-fuse:
+// by the connection's number, or because every daemon of the node is one.
+func (w *world) cephDaemon(pl *place, fs mounts.Kind) bool {
+	dev := w.lonelyFuse(fs)
+	if pl.anchor != nil && pl.anchor.device != "" {
+		dev = pl.anchor.device
+	}
+	all := len(w.snap.FuseDaemons) > 0
+	for _, d := range w.snap.FuseDaemons {
+		ceph := d.Comm == "ceph-fuse"
+		if dev != "" && d.Number != 0 && device(d.Number>>20, d.Number&0xfffff) == dev {
+			return ceph
+		}
+		all = all && ceph
+	}
+	return all
 }
 
 // byWaiting finds the mount of a thread that waits for a FUSE daemon where
