@@ -19,6 +19,22 @@ type NativeTable struct {
 	maps  []Mapping
 	open  Opener
 	files []*nativeFile
+	mem   *memory // of the process, while it is unwound: holds the vDSO
+}
+
+// inMemory is a file that is nowhere but in a process.
+type inMemory struct {
+	mem   *memory
+	start uint64
+}
+
+func (f inMemory) ReadAt(b []byte, off int64) (int, error) {
+	for n := range b {
+		if !f.mem.read(f.start+uint64(off)+uint64(n), b[n:n+1]) {
+			return n, io.ErrUnexpectedEOF
+		}
+	}
+	return len(b), nil
 }
 
 // nativeFile is one opened binary.
@@ -55,6 +71,10 @@ func (n *NativeTable) file(m Mapping) *nativeFile {
 	}
 	f := &nativeFile{of: m, names: map[uint64]string{}}
 	n.files = append(n.files, f)
+	if m.Path == "[vdso]" && n.mem != nil {
+		f.img, f.err = openImage(inMemory{n.mem, m.Start}, int64(m.End-m.Start))
+		return f
+	}
 	if m.Path == "" || m.Path[0] == '[' {
 		f.err = fmt.Errorf("%s is not a file", m.label())
 		return f

@@ -46,6 +46,7 @@ func (n *NativeTable) ForGo(mem Memory) func(regs Regs, inGo func(pc uint64) boo
 }
 
 func (n *NativeTable) unwind(regs Regs, mem *memory, stop func(pc uint64) bool) (frames []Frame, end string) {
+	n.mem = mem
 	w := &nativeWalk{n: n, mem: mem, pc: regs.PC, exact: true, machine: elf.EM_X86_64}
 	p, _ := n.place(regs.PC)
 	if p.file != nil && p.file.img != nil {
@@ -56,8 +57,8 @@ func (n *NativeTable) unwind(regs Regs, mem *memory, stop func(pc uint64) bool) 
 		if !w.exact && stop(w.pc) {
 			return frames, ""
 		}
-		look := w.pc
-		if !w.exact {
+		look, sigreturn := w.pc, !w.exact && w.atSigreturn()
+		if !w.exact && !sigreturn {
 			look--
 		}
 		p, ok := n.place(look)
@@ -69,7 +70,13 @@ func (n *NativeTable) unwind(regs Regs, mem *memory, stop func(pc uint64) bool) 
 		if !ok {
 			return frames, fmt.Sprintf("%#x is in no code", w.pc)
 		}
-		done, err := w.up(p)
+		var done bool
+		var err error
+		if sigreturn {
+			err = w.leaveSignal()
+		} else {
+			done, err = w.up(p)
+		}
 		if err != nil {
 			return frames, err.Error()
 		}
@@ -102,6 +109,18 @@ func (w *nativeWalk) start(r Regs) {
 	}
 }
 
+// atSigreturn recognises the code that handlers return to by its two
+// instructions, as debuggers do: the vDSO of arm64 describes it in no table, on
+// purpose, and other C libraries than glibc neither.
+func (w *nativeWalk) atSigreturn() bool {
+	code := "\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05" // mov $15, %rax; syscall
+	if w.arm() {
+		code = "\x68\x11\x80\xd2\x01\x00\x00\xd4" // mov x8, #139; svc #0
+	}
+	b := make([]byte, len(code))
+	return w.mem.read(w.pc, b) && string(b) == code
+}
+
 // up goes to the caller. done says that there is none.
 func (w *nativeWalk) up(p place) (done bool, err error) {
 	if p.file.img == nil {
@@ -123,6 +142,9 @@ func (w *nativeWalk) up(p place) (done bool, err error) {
 
 // apply computes the caller's registers.
 func (w *nativeWalk) apply(f *frameRules, p place) (done bool, err error) {
+	if f.regs[f.ret].kind == ruleUndefined {
+		return true, nil // the outermost function says so
+	}
 	if !f.cfaKnown || f.cfaReg >= maxRules || !w.known[f.cfaReg] {
 		return false, fmt.Errorf("frame of %s+%#x depends on a register that is unknown", p.m.label(), p.addr)
 	}
@@ -151,9 +173,6 @@ func (w *nativeWalk) apply(f *frameRules, p place) (done bool, err error) {
 		}
 	}
 	w.regs[w.spReg()], w.known[w.spReg()] = cfa, true
-	if f.regs[f.ret].kind == ruleUndefined {
-		return true, nil // the outermost function says so
-	}
 	ret, ok := w.regs[f.ret], w.known[f.ret]
 	if w.arm() && f.regs[f.ret].kind == ruleSame {
 		ret, ok = old[f.ret], oldKnown[f.ret] // a leaf function
