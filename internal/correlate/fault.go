@@ -2,6 +2,7 @@ package correlate
 
 import (
 	"fmt"
+	"path"
 	"strconv"
 	"strings"
 
@@ -11,8 +12,10 @@ import (
 
 // faultPlaces names the file of a page fault. The registers do not hold the
 // address, so of the process's file mappings only those count that fit the
-// stack; and only if they are all of one file is that file named.
-func (w *world) faultPlaces(t *events.Task, v stackView) []place {
+// stack; and only if they are all of one file is that file named, or if the walk
+// tells which. The walk alone knows the file, but not through which of several
+// mounts the process sees it: the mapping's path does.
+func (w *world) faultPlaces(t *events.Task, v stackView, walked []place) []place {
 	var found []place
 	for _, m := range w.snap.Maps {
 		if m.PID != t.PID {
@@ -29,7 +32,14 @@ func (w *world) faultPlaces(t *events.Task, v stackView) []place {
 			found = append(found, pl)
 		}
 	}
+	for _, pl := range walked {
+		if same := sameFile(found, pl); len(same) == 1 {
+			return append(same, walked...)
+		}
+	}
 	switch {
+	case len(walked) > 0 && walked[0].path.Value != "":
+		return append(walked, found...)
 	case len(found) == 1:
 		return found
 	case len(found) > 1: // several files of that kind: the mount may still be one
@@ -43,6 +53,18 @@ func (w *world) faultPlaces(t *events.Task, v stackView) []place {
 		return []place{pl}
 	}
 	return nil
+}
+
+// sameFile picks the mappings that can be the file of a walked place.
+func sameFile(mapped []place, walked place) []place {
+	var same []place
+	for _, m := range mapped {
+		if m.mount != nil && walked.mount != nil && m.mount.Device == walked.mount.Device &&
+			path.Base(string(m.path.Value)) == path.Base(string(walked.path.Value)) {
+			same = append(same, m)
+		}
+	}
+	return same
 }
 
 func local(k mounts.Kind) bool { return k == mounts.KindBlock || k == mounts.KindOther }

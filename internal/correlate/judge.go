@@ -143,7 +143,7 @@ func (w *world) bestPlace(t *events.Task, v stackView, reason Reason) (place, bo
 	walked := w.walkedPlaces(t)
 	switch {
 	case v.fault || reason == ReasonPageFault:
-		list = append(append(walked, w.faultPlaces(t, v)...), list...)
+		list = append(w.faultPlaces(t, v, walked), list...)
 	case reason == ReasonKernelThread || reason == ReasonIOWorker:
 		list = append(walked, list...)
 	}
