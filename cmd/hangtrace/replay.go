@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -42,7 +43,7 @@ func replay(c *cli.Context) error {
 	defer f.Close()
 	rd, err := record.NewReader(f)
 	if err != nil {
-		return exitError{exitFailure, fmt.Errorf("%s: %w; try: a file written by --record", name, err)}
+		return recordingError(name, err)
 	}
 	opts, err := replayOptions(c, rd.Header())
 	if err != nil {
@@ -65,14 +66,27 @@ func replay(c *cli.Context) error {
 	default:
 		hangs, err = replayReport(rd, opts, out)
 	}
-	if errors.Is(err, record.ErrTruncated) || errors.Is(err, record.ErrDamaged) {
-		// What stood before the cut has been shown.
-		return exitError{exitFailure, errors.Join(fmt.Errorf("%s: %w", name, err), out.close())}
-	}
+	// What stood before a cut has been shown.
 	if err := errors.Join(err, out.close()); err != nil {
-		return exitError{exitFailure, fmt.Errorf("%s: %w", name, err)}
+		return recordingError(name, err)
 	}
 	return hungOrNot(hangs)
+}
+
+// recordingError adds the next step to an error of reading a recording.
+func recordingError(name string, err error) error {
+	next := "a file written by --record"
+	switch {
+	case errors.Is(err, record.ErrNewer):
+		next = "the hangtrace that made it, or a later one"
+	case errors.Is(err, record.ErrTruncated):
+		next = "a recording whose hangtrace was not killed; what stood before the cut is shown"
+	case errors.Is(err, record.ErrDamaged):
+		next = "another copy of the file"
+	case strings.Contains(err.Error(), "try: "):
+		return exitError{exitFailure, fmt.Errorf("%s: %w", name, err)}
+	}
+	return exitError{exitFailure, fmt.Errorf("%s: %w; try: %s", name, err, next)}
 }
 
 func replayOptions(c *cli.Context, h record.Header) (correlate.Options, error) {

@@ -347,7 +347,8 @@ func TestProcBackend(t *testing.T) {
 	build := func(proc bool) *Hang {
 		s := newScene()
 		s.proc = proc
-		s.thread(1, nrStat, []uint64{s.str(cephVol + "/d")}, cephStat).State = stateD
+		k := s.thread(1, nrStat, []uint64{s.str(cephVol + "/d")}, cephStat)
+		k.State, k.StartBootNS = stateD, 1_234_567_890 // /proc rounds it
 		if proc { // it knows no more than what it watched itself
 			opts := options(t)
 			opts.Threshold = 10_000_000
