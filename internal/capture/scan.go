@@ -9,7 +9,6 @@ import (
 	"github.com/hangtrace/hangtrace/internal/correlate"
 	"github.com/hangtrace/hangtrace/internal/facts"
 	"github.com/hangtrace/hangtrace/internal/leftover"
-	"github.com/hangtrace/hangtrace/internal/loader"
 	"github.com/hangtrace/hangtrace/internal/mounts"
 	"github.com/hangtrace/hangtrace/internal/storage"
 )
@@ -134,20 +133,8 @@ func (sc *scan) walk(ctx context.Context) {
 	if !remote || sc.backend.name() != facts.BackendBPF || ctx.Err() != nil {
 		return
 	}
-	w, err := loader.NewWalker()
-	if err != nil {
-		sc.degrade("the kernel's list of file systems is not readable: " + err.Error())
-		return
-	}
-	defer w.Close()
-	for range 2 {
-		pass, err := w.Walk(loader.WalkOptions{})
-		if err != nil {
-			sc.skip("walk over the kernel's file systems", err)
-			return
-		}
-		sc.out.Walks = append(sc.out.Walks, pass)
-		time.Sleep(20 * time.Millisecond)
+	if len(sc.snap.Walks) == 0 {
+		sc.Session.walk(sc.snap, nil)
 	}
 }
 

@@ -151,6 +151,7 @@ func (sc *scan) directories(ctx context.Context) {
 			}
 		}
 	}
+	sc.detachedFiles(ctx)
 	sc.mu.Lock()
 	defer sc.mu.Unlock()
 	for _, pin := range pins {
@@ -159,6 +160,31 @@ func (sc *scan) directories(ctx context.Context) {
 		sc.out.Files = append(sc.out.Files, facts.HeldFile{
 			PID: pin.PID, How: pin.Name, Path: string(pin.Path), Device: pin.Device, Detached: !attached,
 		})
+	}
+}
+
+// detachedFiles finds the devices of descriptors of which only the link said
+// that their mount is in no table.
+func (sc *scan) detachedFiles(ctx context.Context) {
+	var reqs []expendable.Request
+	var of []int
+	for i, f := range sc.out.Files {
+		number, fd := strings.CutPrefix(f.How, "fd ")
+		if fd && f.Detached && f.Device == "" {
+			reqs = append(reqs, expendable.Request{Op: expendable.OpPins, PIDs: []int{f.PID}, Names: []string{"fd/" + number}, Devices: true})
+			of = append(of, i)
+		}
+	}
+	answers, err := sc.Session.opts.Runner.Do(ctx, "files-detached", reqs, childDeadline(ctx))
+	if err != nil {
+		sc.skip("devices of files on detached mounts", err)
+	}
+	sc.mu.Lock()
+	defer sc.mu.Unlock()
+	for i, a := range answers {
+		if len(a.Pins) == 1 {
+			sc.out.Files[of[i]].Device = a.Pins[0].Device
+		}
 	}
 }
 

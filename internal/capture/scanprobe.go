@@ -23,6 +23,9 @@ const (
 // for.
 func (sc *scan) ask(ctx context.Context, q leftover.Questions) {
 	if len(q.VolumeData) > 0 {
+		if sc.cache.volumeData == nil {
+			sc.cache.volumeData = make(map[string]*facts.VolumeData)
+		}
 		sc.volumeData(ctx, sc.out.HostPID, sc.snap.Kube, q.VolumeData, sc.skip)
 	}
 	if sc.opts.Probe {

@@ -18,8 +18,12 @@ const pinsPerLine = 500
 // then taken down, which may hang: that is why it is done here.
 func (c child) pins(req Request, emit func(Answer)) (Answer, error) {
 	var a Answer
+	names := req.Names
+	if len(names) == 0 {
+		names = []string{"cwd", "root"}
+	}
 	for _, pid := range req.PIDs {
-		for _, name := range []string{"cwd", "root"} {
+		for _, name := range names {
 			link := fmt.Sprintf("%s/%d/%s", c.proc, pid, name)
 			pin, ok := c.pin(link, req.Devices)
 			if !ok {
@@ -42,7 +46,7 @@ func (c child) pin(link string, device bool) (Pin, bool) {
 	if err != nil {
 		return Pin{}, false
 	}
-	fd, err := openPath(link)
+	fd, err := unix.Open(link, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return Pin{}, false
 	}

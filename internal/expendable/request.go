@@ -35,7 +35,7 @@ const (
 	OpReadfile Op = "readfile" // Root, Path, Max, NoXDev -> Data, Truncated
 	OpResolve  Op = "resolve"  // PID, Path, SafeMounts, NoFollow -> Resolved
 	OpTree     Op = "tree"     // Root, Path, Patterns, Max -> Entries, Truncated
-	OpPins     Op = "pins"     // PIDs, Devices -> Pins
+	OpPins     Op = "pins"     // PIDs, Names, Devices -> Pins
 	OpProbe    Op = "probe"    // Root, Path, Device -> Data (an errno's name)
 	OpRead     Op = "read"     // Root, Path (a block device), Device -> Data (an errno's name)
 )
@@ -100,8 +100,10 @@ type Request struct {
 	// Patterns say which names OpTree lists: path.Match patterns relative to
 	// Path, each element of which is matched by itself.
 	Patterns []string `json:"patterns,omitempty"`
-	// PIDs are the processes of OpPins.
-	PIDs []int `json:"pids,omitempty"`
+	// PIDs are the processes of OpPins, Names the links to look at: cwd and
+	// root when empty.
+	PIDs  []int    `json:"pids,omitempty"`
+	Names []string `json:"names,omitempty"`
 	// Device is the number that the answer must come from, "0:53".
 	Device string `json:"device,omitempty"`
 	// Devices asks OpPins for the device, too, which may block.
@@ -175,7 +177,7 @@ type Entry struct {
 // Pin is what a process's working or root directory keeps in use.
 type Pin struct {
 	PID  int    `json:"pid"`
-	Name string `json:"name"` // "cwd" or "root"
+	Name string `json:"name"` // "cwd", "root" or "fd/7"
 	Path Raw    `json:"path"`
 	// MountID is that of the mount it is on, Device the superblock's number if
 	// it was asked for.

@@ -41,9 +41,7 @@ type Scan struct {
 	// FuseBefore are the connections at the beginning of the scan; those of
 	// the Snapshot are of its end.
 	FuseBefore []FuseConnection `json:"fuse_before,omitempty"`
-	// Walks are two walks over the kernel's structures.
-	Walks  []Pass  `json:"walks,omitempty"`
-	Probes []Probe `json:"probes,omitempty"`
+	Probes     []Probe          `json:"probes,omitempty"`
 }
 
 // MountNamespace is a mount namespace that some process is in.

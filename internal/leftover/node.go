@@ -125,14 +125,14 @@ func (n *node) indexMounts() {
 
 // indexWalk takes what two walks over the kernel's structures agree on.
 func (n *node) indexWalk() {
-	if len(n.scan.Walks) < 2 {
+	if len(n.snap.Walks) < 2 {
 		return
 	}
-	first, err := events.DecodeWalk(n.scan.Walks[0], n.snap.Clock)
+	first, err := events.DecodeWalk(n.snap.Walks[0], n.snap.Clock)
 	if err != nil {
 		return
 	}
-	last, err := events.DecodeWalk(n.scan.Walks[len(n.scan.Walks)-1], n.snap.Clock)
+	last, err := events.DecodeWalk(n.snap.Walks[len(n.snap.Walks)-1], n.snap.Clock)
 	if err != nil {
 		return
 	}

@@ -66,7 +66,7 @@ func (n *node) remedyAt(l *correlate.Leftover, s *super, m mounts.Mount, health 
 			cephHealth(l)
 		}
 		if abort := abortCommand(s); abort != "" {
-			add(l, abort+"; "+in("umount "+point), "every call blocked on it gets ECONNABORTED at once, and the mount goes", riskLoss)
+			add(l, abort+"; sleep 1; "+in("umount "+point), "every call blocked on it gets ECONNABORTED at once, and the mount goes", riskLoss)
 		}
 	case mounts.KindNFS:
 		add(l, in("umount -f "+point), "calls blocked on it get EIO", riskLoss)
