@@ -16,6 +16,9 @@ func permute(app *cli.App, args []string) []string {
 	}
 	flags, at := app.Flags, 1
 	if c := app.Command(args[1]); c != nil {
+		if c.SkipFlagParsing { // it reads its own
+			return args
+		}
 		flags, at = c.Flags, 2
 	}
 	out := slices.Clone(args[:at])

@@ -66,7 +66,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		Flags:                     append(liveFlags(), cli.HelpFlag), // package cli leaves it out where "help" is ours
 		Action:                    liveAction,
 		Before:                    flagsBeforeCommand,
-		Commands:                  []*cli.Command{liveCommand(), reportCommand(), replayCommand(), stacksCommand(), scanCommand(), checkCommand(), doctorCommand(), versionCommand(), helpCommand()},
+		Commands:                  []*cli.Command{liveCommand(), reportCommand(), straceCommand(), replayCommand(), stacksCommand(), scanCommand(), checkCommand(), doctorCommand(), versionCommand(), helpCommand()},
 		Writer:                    stdout,
 		ErrWriter:                 stderr,
 		HideVersion:               true,

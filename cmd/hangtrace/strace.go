@@ -1,0 +1,170 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/hangtrace/hangtrace/internal/capture"
+	"github.com/hangtrace/hangtrace/internal/correlate"
+	"github.com/hangtrace/hangtrace/internal/expendable"
+	"github.com/hangtrace/hangtrace/internal/proc"
+	"github.com/hangtrace/hangtrace/internal/strace/session"
+)
+
+const straceUsage = `hangtrace strace [-p TARGET]... [-CcffkqqqrtttTvyyzZ] [-e EXPR]... [-P PATH]... [-s SIZE] [-a COLUMN]
+                    [-o FILE] [-S ORDER] [-U COLUMNS] [--ring N] [--threshold TIME] [--duration TIME]`
+
+const straceDescription = `Every call of the target in strace's lines: no ptrace, no stop, and what is already blocked comes first.
+
+   -p TARGET        a PID, a process name such as kubelet, cgroup:PATH, pod:UID, or all; repeatable (default: the kubelet)
+   -f               follow children; the threads of a target are always followed
+   -ff              with -o FILE: a file for each thread, FILE.TID
+   -e trace=SET     names, %file %desc %process %network %memory %signal %ipc %stat %lstat %fstat %statfs..., /REGEX, ! before all
+   -e status=SET    successful, failed, unfinished; -z is successful, -Z is failed
+   -e signal=SET    signals to show
+   -P PATH          only calls that name PATH or act on its descriptor; repeatable
+   -y               paths of descriptors
+   -s SIZE          how much of data is shown (32; paths come whole)
+   -v               structures and lists in full
+   -o FILE          instead of standard error
+   -t -tt -ttt      time of day, with microseconds, as seconds since 1970; -r since the line before
+   -T               how long each call took
+   -a COLUMN        where "=" stands (40)
+   -c -C            a table of counts at the end: only, or too; -S ORDER, -U COLUMNS; its times are wall-clock time
+   -k               kernel stacks of the calls that are in flight at the attach
+   -q -qq -qqq      no word about attached, about exited threads, about signals
+   --ring N         keep the last N calls of each thread, print them when a call takes longer than --threshold (1s)
+   --duration TIME  end after this time (default: until Ctrl-C)
+   --ready-file F   create F once everything is attached`
+
+func straceCommand() *cli.Command {
+	return &cli.Command{
+		Name:            "strace",
+		Usage:           "what to type instead of strace -f -p: the same lines without ptrace",
+		UsageText:       straceUsage,
+		Description:     straceDescription,
+		SkipFlagParsing: true, // getopt's grammar: -ttf, -s100
+		Action:          straceAction,
+	}
+}
+
+func straceAction(c *cli.Context) error {
+	line, err := parseStrace(c.Args().Slice())
+	if err != nil {
+		return exitError{exitUsage, err}
+	}
+	if line.help {
+		return cli.ShowSubcommandHelp(c)
+	}
+	opts, err := straceSession(line)
+	if err != nil {
+		return err
+	}
+	opts.Messages = c.App.ErrWriter
+	closeOutput, err := straceOutput(line, &opts, c.App.ErrWriter)
+	if err != nil {
+		return err
+	}
+	if line.ready != "" {
+		opts.Ready = func() error {
+			f, err := createFile(line.ready)
+			if err != nil {
+				return fmt.Errorf("--ready-file: %w", err)
+			}
+			return f.Close()
+		}
+	}
+	sum, err := session.Run(c.Context, opts)
+	if err := errors.Join(err, closeOutput()); err != nil {
+		return targetError(err)
+	}
+	straceSummary(c.App.ErrWriter, sum, line.quiet)
+	return hungOrNot(sum.Hung)
+}
+
+func straceSession(line *straceLine) (session.Options, error) {
+	p := proc.New("/proc")
+	opts := session.Options{
+		Lines: line.lines, Filter: line.filter, Follow: line.follow > 0, Stacks: line.stacks, Duration: line.duration,
+		Capture: capture.Options{
+			Proc: p, Sys: "/sys", Runner: expendable.NewRunner(expendable.Options{Proc: p}), Backend: capture.BackendAuto,
+			KubeletRoot: line.root, Judge: correlate.Options{Threshold: line.threshold},
+		},
+	}
+	opts.Lines.Location = time.Local
+	asked := line.pids
+	if len(asked) == 0 {
+		asked = []string{"kubelet"}
+	}
+	var err error
+	opts.Capture.Targets, err = capture.FindTargets(p, asked)
+	if len(line.pids) == 0 && errors.Is(err, capture.ErrNoTarget) {
+		return opts, usage("no kubelet runs here and no target is given; try: hangtrace strace -p TARGET (a PID, a name, or all)")
+	}
+	if err != nil {
+		return opts, targetError(err)
+	}
+	return opts, nil
+}
+
+// straceOutput opens what -o names: one file, or one for each thread.
+func straceOutput(line *straceLine, opts *session.Options, stderr io.Writer) (func() error, error) {
+	opts.Lines.Output = stderr
+	if line.output == "" {
+		return func() error { return nil }, nil
+	}
+	var files []*os.File
+	create := func(name string) (io.Writer, error) {
+		f, err := createFile(name)
+		if err != nil {
+			return nil, exitError{exitFailure, fmt.Errorf("-o: %w", err)}
+		}
+		files = append(files, f)
+		return f, nil
+	}
+	if line.follow > 1 {
+		byTID := make(map[int]io.Writer)
+		opts.Lines.Files = func(tid int) (io.Writer, error) {
+			if byTID[tid] == nil {
+				w, err := create(line.output + "." + strconv.Itoa(tid))
+				if err != nil {
+					return nil, err
+				}
+				byTID[tid] = w
+			}
+			return byTID[tid], nil
+		}
+	} else {
+		w, err := create(line.output)
+		if err != nil {
+			return nil, err
+		}
+		opts.Lines.Output, opts.Lines.Prefix = w, line.follow > 0
+	}
+	return func() error {
+		var errs []error
+		for _, f := range files {
+			errs = append(errs, f.Close())
+		}
+		return errors.Join(errs...)
+	}, nil
+}
+
+// straceSummary says what was lost; silence means that nothing was.
+func straceSummary(w io.Writer, s session.Summary, quiet int) {
+	if s.Lost+s.LostReturns+s.LostOthers+s.NoRoom > 0 {
+		fmt.Fprintf(w, "hangtrace: %d calls traced, %d lost; %d returns, %d signals, births and deaths lost", s.Calls, s.Lost, s.LostReturns, s.LostOthers)
+		if s.NoRoom > 0 {
+			fmt.Fprintf(w, "; %d calls of threads there was no room for", s.NoRoom)
+		}
+		fmt.Fprintln(w)
+	} else if quiet == 0 {
+		fmt.Fprintf(w, "hangtrace: %d calls traced, none lost\n", s.Calls)
+	}
+}

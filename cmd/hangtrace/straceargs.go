@@ -1,0 +1,282 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hangtrace/hangtrace/internal/strace"
+	"github.com/hangtrace/hangtrace/internal/strace/session"
+)
+
+// straceLine is a command line of strace's letters.
+type straceLine struct {
+	pids      []string
+	follow    int // -f, -ff
+	output    string
+	fds       int
+	clock     int
+	quiet     int
+	stacks    bool
+	help      bool
+	duration  time.Duration
+	threshold time.Duration
+	ready     string
+	backend   string
+	root      string
+	lines     strace.Options
+	filter    strace.Filter
+}
+
+// straceOption is one option: what takes its value, or nothing.
+type straceOption struct {
+	short byte
+	long  []string
+	value bool
+	set   func(l *straceLine, value string) error
+}
+
+func number(text string, least int) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < least {
+		return 0, fmt.Errorf("%q is no number from %d on", text, least)
+	}
+	return n, nil
+}
+
+func straceOptions() []straceOption {
+	flag := func(f func(l *straceLine)) func(*straceLine, string) error {
+		return func(l *straceLine, _ string) error { f(l); return nil }
+	}
+	return []straceOption{
+		{'p', []string{"pid", "attach"}, true, func(l *straceLine, v string) error {
+			list := strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\t' })
+			if len(list) == 0 {
+				return fmt.Errorf("%q names no process", v)
+			}
+			l.pids = append(l.pids, list...)
+			return nil
+		}},
+		{'f', []string{"follow-forks"}, false, flag(func(l *straceLine) { l.follow++ })},
+		{0, []string{"output-separately"}, false, flag(func(l *straceLine) { l.follow = 2 })},
+		{'e', nil, true, setExpression},
+		{0, []string{"trace"}, true, setTrace},
+		{0, []string{"status"}, true, setStatus},
+		{0, []string{"signal"}, true, setSignal},
+		{'P', []string{"trace-path"}, true, func(l *straceLine, v string) error { l.lines.Paths = append(l.lines.Paths, v); return nil }},
+		{'z', []string{"successful-only"}, false, flag(func(l *straceLine) { l.lines.Status = strace.Successful })},
+		{'Z', []string{"failed-only"}, false, flag(func(l *straceLine) { l.lines.Status = strace.Failed })},
+		{'y', []string{"decode-fds"}, false, flag(func(l *straceLine) { l.fds++ })},
+		{'s', []string{"string-limit"}, true, func(l *straceLine, v string) (err error) {
+			l.lines.StringLimit, err = number(v, 0)
+			return err
+		}},
+		{'a', []string{"columns"}, true, func(l *straceLine, v string) (err error) {
+			l.lines.Column, err = number(v, 0)
+			return err
+		}},
+		{'v', []string{"no-abbrev"}, false, flag(func(l *straceLine) { l.lines.Verbose = true })},
+		{'o', []string{"output", "out"}, true, func(l *straceLine, v string) error {
+			if strings.HasPrefix(v, "|") || strings.HasPrefix(v, "!") {
+				return fmt.Errorf("output into a command is not here")
+			}
+			l.output = v
+			return nil
+		}},
+		{'t', []string{"absolute-timestamps"}, false, flag(func(l *straceLine) { l.clock++ })},
+		{'r', []string{"relative-timestamps"}, false, flag(func(l *straceLine) { l.lines.Relative = true })},
+		{'T', []string{"syscall-times"}, false, flag(func(l *straceLine) { l.lines.Duration = true })},
+		{'c', []string{"summary-only"}, false, flag(func(l *straceLine) { l.lines.Summary, l.lines.Only = true, true })},
+		{'C', []string{"summary"}, false, flag(func(l *straceLine) { l.lines.Summary = true })},
+		{'w', []string{"summary-wall-clock"}, false, flag(func(*straceLine) {})}, // always
+		{'S', []string{"summary-sort-by"}, true, func(l *straceLine, v string) error {
+			l.lines.SortBy = v
+			return strace.ParseSort(v)
+		}},
+		{'U', []string{"summary-columns"}, true, func(l *straceLine, v string) (err error) {
+			l.lines.Columns, err = strace.ParseColumns(v)
+			return err
+		}},
+		{'k', []string{"stack-traces"}, false, flag(func(l *straceLine) { l.stacks = true })},
+		{'q', []string{"quiet"}, false, flag(func(l *straceLine) { l.quiet++ })},
+		{'h', []string{"help"}, false, flag(func(l *straceLine) { l.help = true })},
+		{0, []string{"ring"}, true, func(l *straceLine, v string) (err error) {
+			l.lines.Ring, err = number(v, 1)
+			return err
+		}},
+		{0, []string{"threshold"}, true, func(l *straceLine, v string) error { return setDuration(&l.threshold, v) }},
+		{0, []string{"duration"}, true, func(l *straceLine, v string) error { return setDuration(&l.duration, v) }},
+		{0, []string{"ready-file"}, true, func(l *straceLine, v string) error { l.ready = v; return nil }},
+		{0, []string{"kubelet-root"}, true, func(l *straceLine, v string) error { l.root = v; return nil }},
+	}
+}
+
+// straceMissing are strace's options that are not here, with the reason.
+var straceMissing = map[string]string{
+	"E": "no command is started", "env": "no command is started", "u": "no command is started", "user": "no command is started",
+	"b": "nothing is attached that could be let go", "detach-on": "nothing is attached that could be let go",
+	"D": "the tracer runs in the foreground", "daemonize": "the tracer runs in the foreground",
+	"I": "Ctrl-C always ends at once", "interruptible": "Ctrl-C always ends at once",
+	"O": "there is no overhead of ptrace to subtract", "summary-syscall-overhead": "there is no overhead of ptrace to subtract",
+	"x": "strings print as without it", "strings-in-hex": "strings print as without it", "X": "constants print as names", "const-print-style": "constants print as names",
+	"i": "the instruction pointer is not shown", "instruction-pointer": "the instruction pointer is not shown",
+	"n": "numbers of calls are not shown", "syscall-number": "numbers of calls are not shown",
+	"A": "a file is written anew", "output-append-mode": "a file is written anew", "d": "there is no debugging output", "debug": "there is no debugging output",
+	"V": "hangtrace version tells the version", "version": "hangtrace version tells the version",
+	"seccomp-bpf": "calls that are not traced cost next to nothing", "Y": "names of processes are not shown", "decode-pids": "names of processes are not shown",
+	"inject": "no call is changed", "fault": "no call is changed",
+	"abbrev": "-v shows everything", "verbose": "structures are always decoded", "raw": "arguments are always decoded",
+	"read": "data is shown up to -s", "write": "data is shown up to -s", "kvm": "exits of virtual CPUs are not shown", "tips": "there are no tips",
+}
+
+func setDuration(d *time.Duration, text string) error {
+	v, err := time.ParseDuration(text)
+	if err != nil || v <= 0 {
+		return fmt.Errorf("%q is no duration; for example 500ms, 30s", text)
+	}
+	*d = v
+	return nil
+}
+
+// setExpression reads -e KEY=VALUE; without a key it is trace.
+func setExpression(l *straceLine, text string) error {
+	key, value, ok := strings.Cut(text, "=")
+	if !ok {
+		return setTrace(l, text)
+	}
+	switch key {
+	case "t", "trace":
+		return setTrace(l, value)
+	case "status":
+		return setStatus(l, value)
+	case "s", "signal", "signals":
+		return setSignal(l, value)
+	case "q", "quiet", "silent", "silence":
+		l.quiet = max(l.quiet, 1)
+		if strings.Contains(value, "exit") {
+			l.quiet = 2
+		}
+		if value == "all" {
+			l.quiet = 3
+		}
+		return nil
+	case "decode-fd", "decode-fds":
+		l.fds = 1
+		return nil
+	}
+	if why, ok := straceMissing[key]; ok {
+		return fmt.Errorf("strace's %s= is not here: %s", key, why)
+	}
+	return fmt.Errorf("%q is unknown: there are trace, status, signal, quiet, decode-fds", key)
+}
+
+func setTrace(l *straceLine, v string) (err error) {
+	l.filter, err = strace.ParseTrace(v)
+	return err
+}
+
+func setStatus(l *straceLine, v string) (err error) {
+	l.lines.Status, err = strace.ParseStatus(v)
+	return err
+}
+
+func setSignal(l *straceLine, v string) (err error) {
+	l.lines.Signals, err = strace.ParseSignals(v)
+	return err
+}
+
+// parseStrace reads a command line as getopt does: letters together (-ttf),
+// values attached or apart (-s100, -s 100), long options with = or apart.
+func parseStrace(args []string) (*straceLine, error) {
+	l := &straceLine{threshold: time.Second, backend: "auto"}
+	options := straceOptions()
+	for len(args) > 0 {
+		a := args[0]
+		args = args[1:]
+		var err error
+		switch {
+		case a == "--" || len(a) < 2 || a[0] != '-':
+			if a == "--" && len(args) > 0 {
+				a = args[0]
+			}
+			return nil, fmt.Errorf("strace starts no command, it only attaches, got %q; try: hangtrace strace -p %s", a, a)
+		case strings.HasPrefix(a, "--"):
+			args, err = l.long(options, a[2:], args)
+		default:
+			args, err = l.short(options, a[1:], args)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if l.lines.StringLimit > session.MaxString {
+		return nil, fmt.Errorf("-s %d: no more than %d bytes of data are copied; try: -s %d", l.lines.StringLimit, session.MaxString, session.MaxString)
+	}
+	if l.follow > 1 && l.output == "" {
+		l.follow = 1 // as strace: separate files need a name
+	}
+	l.lines.Quiet = l.quiet
+	l.lines.FDPaths = l.fds > 0
+	l.lines.Clock = strace.Clock(min(l.clock, 3))
+	l.lines.Threshold = l.threshold
+	return l, nil
+}
+
+func (l *straceLine) long(options []straceOption, a string, args []string) ([]string, error) {
+	name, value, attached := strings.Cut(a, "=")
+	for _, o := range options {
+		if !slices.Contains(o.long, name) {
+			continue
+		}
+		if !o.value {
+			return args, o.set(l, "")
+		}
+		if !attached {
+			if len(args) == 0 {
+				return nil, fmt.Errorf("flag --%s needs a value; try: hangtrace strace --help", name)
+			}
+			value, args = args[0], args[1:]
+		}
+		if err := o.set(l, value); err != nil {
+			return nil, fmt.Errorf("--%s: %w; try: hangtrace strace --help", name, err)
+		}
+		return args, nil
+	}
+	if why, ok := straceMissing[name]; ok {
+		return nil, fmt.Errorf("strace's --%s is not here: %s; try: hangtrace strace --help", name, why)
+	}
+	return nil, fmt.Errorf("flag --%s is unknown; try: hangtrace strace --help", name)
+}
+
+func (l *straceLine) short(options []straceOption, letters string, args []string) ([]string, error) {
+	for i := 0; i < len(letters); i++ {
+		at := slices.IndexFunc(options, func(o straceOption) bool { return o.short == letters[i] })
+		if at < 0 {
+			if why, ok := straceMissing[string(letters[i])]; ok {
+				return nil, fmt.Errorf("strace's -%c is not here: %s; try: hangtrace strace --help", letters[i], why)
+			}
+			return nil, fmt.Errorf("flag -%c is unknown; try: hangtrace strace --help", letters[i])
+		}
+		o := options[at]
+		if !o.value {
+			if err := o.set(l, ""); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		value := letters[i+1:]
+		if value == "" {
+			if len(args) == 0 {
+				return nil, fmt.Errorf("flag -%c needs a value; try: hangtrace strace --help", letters[i])
+			}
+			value, args = args[0], args[1:]
+		}
+		if err := o.set(l, value); err != nil {
+			return nil, fmt.Errorf("-%c: %w; try: hangtrace strace --help", letters[i], err)
+		}
+		return args, nil
+	}
+	return args, nil
+}

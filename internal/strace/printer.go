@@ -1,0 +1,384 @@
+package strace
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/hangtrace/hangtrace/internal/events"
+	"github.com/hangtrace/hangtrace/internal/syscalls"
+	"github.com/hangtrace/hangtrace/internal/syscalls/decode"
+)
+
+// Printer makes lines of records. It is for one goroutine.
+type Printer struct {
+	o       Options
+	decode  decode.Options
+	threads map[int]*thread
+	live    int // threads that are not dead
+	many    bool
+	fds     descriptors
+	table   table
+
+	mem                     memories
+	entryMemory, exitMemory decode.Memory
+	pid                     int // whose descriptors the decoder asks for
+
+	// current is the thread whose line is open, or would be.
+	current *thread
+	lastNS  uint64 // of the line before, for -r
+	line    []byte
+	records []byte // scratch of the ring mode
+	err     error
+
+	lines, lost uint64
+}
+
+// New makes a Printer.
+func New(o Options) *Printer {
+	o.setDefaults()
+	p := &Printer{o: o, threads: make(map[int]*thread)}
+	p.fds = descriptors{lookup: o.FDPath, cache: o.CacheFDs, of: make(map[int]map[int]string)}
+	p.decode = decode.Options{StringLimit: o.StringLimit, Verbose: o.Verbose, Location: o.Location}
+	if o.FDPaths {
+		p.decode.FDPath = func(fd int) string { return p.fds.path(p.pid, fd) }
+	}
+	p.entryMemory, p.exitMemory = reader(&p.mem.entry), reader(&p.mem.exit)
+	p.table.calls = make(map[string]*row)
+	return p
+}
+
+// Lines is how many calls were shown or, with Only, counted; Lost how many are
+// known to be missing.
+func (p *Printer) Lines() uint64 { return p.lines }
+
+// Lost is how many calls the gaps in the threads' numbers told of.
+func (p *Printer) Lost() uint64 { return p.lost }
+
+// Threads tells how many threads are known not to be dead.
+func (p *Printer) Threads() int { return p.live }
+
+func (p *Printer) thread(pid, tid int) *thread {
+	t := p.threads[tid]
+	if t == nil || t.dead {
+		t = &thread{pid: pid, tid: tid}
+		p.threads[tid] = t
+		p.live++
+		p.many = p.many || p.live > 1
+	}
+	return t
+}
+
+// Record takes in one record.
+func (p *Printer) Record(r *events.Strace) error {
+	switch r.Kind {
+	case events.StraceEnter:
+		p.enter(r)
+	case events.StraceExit:
+		p.exit(r)
+	case events.StraceSignal:
+		p.signal(r)
+	case events.StraceFork:
+		p.fork(r)
+	case events.StraceExec:
+		p.exec(r)
+	case events.StraceDeath:
+		p.death(r)
+	}
+	return p.err
+}
+
+func (p *Printer) enter(r *events.Strace) {
+	t := p.thread(r.PID, r.TID)
+	if t.inside && !t.early {
+		p.returnLost(t)
+	}
+	p.gap(t, r)
+	early := t.early && t.call.NR == r.NR && r.Late
+	if t.early && !early { // it returned before we could see it
+		t.head, t.early = "", false
+	}
+	arch := p.o.Arch
+	if r.Compat {
+		arch = arch.Compat()
+	}
+	since, known := t.since, t.known
+	t.call, t.args = lookup(arch, r.NR), r.Args
+	t.inside, t.since, t.known = true, r.NS, !r.Late
+	if early {
+		t.since, t.known = since, known
+	}
+	t.memory = append(t.memory[:0], r.Memory...)
+	t.kept = !r.Late || !isBirth(t.call)
+	if !p.shown(t) || p.whole() || early {
+		return
+	}
+	p.take(t)
+}
+
+// isBirth tells of calls that return in the child, which never made them.
+func isBirth(c syscalls.Call) bool {
+	switch c.Name {
+	case "clone", "clone3", "fork", "vfork":
+		return true
+	}
+	return false
+}
+
+// whole tells that only finished lines can be shown: what decides about them
+// comes at the return.
+func (p *Printer) whole() bool {
+	return p.o.status() != AnyStatus || p.o.Only || p.o.Ring > 0
+}
+
+// shown tells whether the filters on paths and births let the call through.
+func (p *Printer) shown(t *thread) bool {
+	return t.kept && (len(p.o.Paths) == 0 || p.onPath(t))
+}
+
+// take makes t's line the one at the end of the output.
+func (p *Printer) take(t *thread) {
+	if p.current != nil && p.current != t {
+		p.suspend(p.current)
+	}
+	p.current = t
+}
+
+// suspend ends the line of a call that has not returned.
+func (p *Printer) suspend(t *thread) {
+	p.current = nil
+	if !t.inside || p.o.Files != nil {
+		return
+	}
+	if t.head == "" {
+		p.begin(t)
+	}
+	if t.open {
+		p.write(t, " <unfinished ...>\n")
+		t.open = false
+	}
+}
+
+// begin shows the call as far as it is known before its return.
+func (p *Printer) begin(t *thread) {
+	p.pid = t.pid
+	t.head = decode.Unfinished(p.input(t, false, 0, nil), p.decode)
+	p.write(t, p.leader(t, t.since)+t.head)
+	t.open = true
+}
+
+// Idle shows what is in flight: called when no record has come for a while.
+func (p *Printer) Idle() error {
+	if t := p.current; t != nil && t.inside && t.head == "" {
+		p.begin(t)
+	}
+	return p.err
+}
+
+func (p *Printer) exit(r *events.Strace) {
+	t := p.thread(r.PID, r.TID)
+	if !t.inside {
+		return
+	}
+	if isBirth(t.call) && r.Return == 0 && !t.known { // the child's side
+		t.inside = false
+		return
+	}
+	t.kept = true
+	p.pid = t.pid
+	var took uint64
+	if t.known && r.NS > t.since {
+		took = r.NS - t.since
+	}
+	p.count(t, r.Return, took)
+	if p.o.Ring > 0 {
+		p.keep(t, r, took)
+	} else if !p.o.Only && p.shown(t) && p.o.status()&statusOf(r.Return) != 0 {
+		p.finish(t, r)
+	}
+	if syscalls.ErrnoOf(r.Return) == 0 && p.o.FDPaths {
+		p.learn(t, r)
+	}
+	t.inside, t.early, t.head = false, false, ""
+	if p.current == t {
+		p.current = nil
+	}
+}
+
+func (p *Printer) learn(t *thread, r *events.Strace) {
+	opened := ""
+	if paths := t.call.PathArgs(t.args); len(paths) > 0 && t.call.RetFor(t.args) == syscalls.RetFD {
+		opened = p.stringAt(t, t.args[paths[0].Arg], r.Memory)
+	}
+	p.fds.learn(t.pid, t.call, t.args, r.Return, opened)
+}
+
+// stringAt gives a string that was copied whole.
+func (p *Printer) stringAt(t *thread, addr uint64, exit []byte) string {
+	p.mem.load(t.memory, exit)
+	b := p.entryMemory(addr, 4096)
+	s, _, whole := strings.Cut(string(b), "\x00")
+	if !whole {
+		return ""
+	}
+	return s
+}
+
+func statusOf(ret int64) Status {
+	if syscalls.ErrnoOf(ret) != 0 {
+		return Failed
+	}
+	return Successful
+}
+
+// finish shows the rest of a call's line.
+func (p *Printer) finish(t *thread, r *events.Strace) {
+	p.lines++
+	in := p.input(t, true, r.Return, r.Memory)
+	p.learnFirst(t, r)
+	call := nameOf(t.call) + "(" + decode.Args(in, p.decode) + ")"
+	ret := decode.Return(in, p.decode)
+	if p.current != t && p.current != nil {
+		p.suspend(p.current)
+	}
+	if t.head == "" {
+		at := t.since
+		if !t.known && !t.early {
+			at = r.NS
+		}
+		p.write(t, p.leader(t, at)+p.align(call)+"= "+ret+p.took(t, r.NS)+"\n")
+		return
+	}
+	rest, ok := strings.CutPrefix(call, t.head)
+	if !ok {
+		rest = restOf(call, t.head)
+	}
+	if t.open {
+		p.write(t, p.alignRest(len(t.head), rest)+"= "+ret+p.took(t, r.NS)+"\n")
+		t.open = false
+		return
+	}
+	p.write(t, p.leader(t, r.NS)+p.align("<... "+nameOf(t.call)+" resumed>"+rest)+"= "+ret+p.took(t, r.NS)+"\n")
+}
+
+// learnFirst lets the return value of an open show its path.
+func (p *Printer) learnFirst(t *thread, r *events.Strace) {
+	if p.o.FDPaths && syscalls.ErrnoOf(r.Return) == 0 && t.call.RetFor(t.args) == syscalls.RetFD {
+		p.learn(t, r)
+		p.mem.load(t.memory, r.Memory)
+	}
+}
+
+// restOf is what follows when the arguments at the return do not begin as those
+// at the entry did: what was read late. The part that is equal is not repeated.
+func restOf(call, head string) string {
+	n := 0
+	for n < len(call) && n < len(head) && call[n] == head[n] {
+		n++
+	}
+	if i := strings.LastIndex(call[:n], ", "); i > 0 && n < len(head) {
+		n = i + 2
+	}
+	return call[n:]
+}
+
+func (p *Printer) align(text string) string { return p.alignRest(0, text) }
+
+func (p *Printer) alignRest(before int, text string) string {
+	pad := p.o.Column - before - len(text)
+	return text + strings.Repeat(" ", max(pad, 1))
+}
+
+func (p *Printer) took(t *thread, now uint64) string {
+	if !p.o.Duration {
+		return ""
+	}
+	d := now - t.since
+	if !t.known {
+		return fmt.Sprintf(" <at least %d.%06d>", d/1e9, d%1e9/1e3)
+	}
+	return fmt.Sprintf(" <%d.%06d>", d/1e9, d%1e9/1e3)
+}
+
+// returnLost ends the line of a call whose return the tracer lost.
+func (p *Printer) returnLost(t *thread) {
+	t.inside = false
+	if p.current == t {
+		p.current = nil
+	}
+	if !p.shown(t) || p.o.Only || p.o.Ring > 0 {
+		p.lines++
+		return
+	}
+	p.lines++
+	p.end(t, "<return lost>", "= ?", t.since)
+}
+
+// end closes the line of a call without a return value.
+func (p *Printer) end(t *thread, why, ret string, now uint64) {
+	if p.current != nil && p.current != t {
+		p.suspend(p.current)
+	}
+	p.pid = t.pid
+	in := p.input(t, false, 0, nil)
+	head := t.head
+	if head == "" {
+		head = decode.Unfinished(in, p.decode)
+	}
+	rest := ")"
+	if why != "" && head != nameOf(t.call)+"("+decode.Args(in, p.decode) || why == "<return lost>" {
+		rest = " " + why + ")"
+	}
+	switch {
+	case t.head == "":
+		p.write(t, p.leader(t, t.since)+p.align(head+rest)+ret+"\n")
+	case t.open:
+		p.write(t, p.alignRest(len(head), rest)+ret+"\n")
+	default:
+		p.write(t, p.leader(t, now)+p.align("<... "+nameOf(t.call)+" resumed>"+rest)+ret+"\n")
+	}
+	t.open, t.head = false, ""
+	if p.current == t {
+		p.current = nil
+	}
+}
+
+// gap tells of calls of which no record came.
+func (p *Printer) gap(t *thread, r *events.Strace) {
+	missing := r.Seq - t.seq - 1
+	t.seq = r.Seq
+	p.missing(t, missing, r.NS)
+}
+
+func (p *Printer) missing(t *thread, n uint32, now uint64) {
+	if n == 0 || n > 1<<31 {
+		return
+	}
+	t.lost += uint64(n)
+	p.lost += uint64(n)
+	if p.o.Only || p.o.Ring > 0 {
+		return
+	}
+	p.note(t, now, fmt.Sprintf("<%d calls lost>", n))
+}
+
+// note writes a line of its own.
+func (p *Printer) note(t *thread, now uint64, text string) {
+	if p.current != nil {
+		p.suspend(p.current)
+	}
+	p.write(t, p.leader(t, now)+text+"\n")
+}
+
+func (p *Printer) write(t *thread, text string) {
+	if p.err != nil {
+		return
+	}
+	w := p.o.Output
+	if p.o.Files != nil {
+		if w, p.err = p.o.Files(t.tid); p.err != nil {
+			return
+		}
+	}
+	_, p.err = io.WriteString(w, text)
+}
