@@ -125,8 +125,8 @@ func (w *world) reason(t *events.Task, v stackView) Reason {
 		return ReasonKernelThread
 	case v.after || t.Exiting():
 		return ReasonAfterSyscall
-	case !inCall:
-		return ReasonPageFault
+	case !inCall && (t.HasRegs || v.fault):
+		return ReasonPageFault // without registers only the stack can tell
 	}
 	return ReasonInSyscall
 }
