@@ -106,7 +106,7 @@ func (w *world) suspicious(t *events.Task) bool {
 	}
 	c, ok := w.call(t)
 	if !ok {
-		return uninterruptible(t) || v.fault // a fault, or a stack we cannot read
+		return uninterruptible(t) || v.fault || w.unread(t) // a fault, or a stack we cannot read
 	}
 	switch c.ClassFor(t.Args) {
 	case syscalls.ClassPath, syscalls.ClassFD, syscalls.ClassSync, syscalls.ClassExit:
@@ -115,6 +115,13 @@ func (w *world) suspicious(t *events.Task) bool {
 		return false
 	}
 	return uninterruptible(t)
+}
+
+// unread tells that nothing is known yet of where a thread sleeps: /proc shows
+// no wait channel before 5.16 (bc9bbb81730e), and stacks are read of suspects
+// only.
+func (w *world) unread(t *events.Task) bool {
+	return w.snap.Backend == facts.BackendProc && !t.HasRegs && t.Wchan == "" && len(t.StackNames) == 0
 }
 
 func (w *world) suspect(t *events.Task) Suspect {
