@@ -97,6 +97,12 @@ func (s *Session) Names(addrs []uint64) map[uint64]string {
 	return s.cache.symbols
 }
 
+// Prepare does what the first hang would else have to wait for: kernels before
+// 5.14 name no addresses, and their table of symbols takes a while to read.
+func (s *Session) Prepare() {
+	_, _ = s.backend.symbols([]uint64{1}) // whoever needs names says what is missing
+}
+
 // Clock reads the clocks, calibrated where the backend can.
 func (s *Session) Clock() facts.Clock {
 	c, _ := s.opts.Proc.Clock()

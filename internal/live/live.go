@@ -91,6 +91,7 @@ func start(opts Options) (*session, error) {
 	if s.capture, err = capture.New(opts.Capture); err != nil {
 		return nil, err
 	}
+	s.capture.Prepare()
 	s.clock = s.capture.Clock()
 	if s.capture.Backend() != facts.BackendBPF {
 		return s, nil
