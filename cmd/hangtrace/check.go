@@ -35,9 +35,12 @@ const (
 	whatLeftovers = "leftovers"
 )
 
-// checkReserve is the part of the deadline that the looking must leave for the
-// start of the program and for its output.
-const checkReserve = 700 * time.Millisecond
+// checkShortest is the shortest deadline that leaves time for a look at all.
+const checkShortest = time.Second
+
+// looking is the part of the deadline that the looking may take: the judgement
+// of ten thousand hung threads on a busy node takes its time, too.
+func looking(deadline time.Duration) time.Duration { return deadline * 3 / 5 }
 
 func checkCommand() *cli.Command {
 	return &cli.Command{
@@ -68,7 +71,7 @@ func checkAction(c *cli.Context) error {
 		return usage("--what %q is unknown; try: hangs, leftovers or all", what)
 	}
 	deadline := c.Duration("deadline")
-	if deadline < 2*checkReserve {
+	if deadline < checkShortest {
 		return usage("--deadline %s is too short; try: --deadline 4s", deadline)
 	}
 	var line string
@@ -151,7 +154,7 @@ func checkHere(c *cli.Context, deadline time.Duration) (string, int) {
 	if err != nil {
 		return unknown(err)
 	}
-	ctx, cancel := context.WithTimeout(c.Context, deadline-checkReserve)
+	ctx, cancel := context.WithTimeout(c.Context, looking(deadline))
 	defer cancel()
 	snap, err := lookForLeftovers(ctx, opts, scan)
 	if err != nil {

@@ -40,6 +40,9 @@ type scan struct {
 	keep     map[int]bool    // processes to describe in the snapshot
 	remote   map[string]bool // block devices that are, or stand on, a remote one
 
+	// lookShort tells that not every process's descriptors were seen.
+	lookShort bool
+
 	mu sync.Mutex // guards snap and out while several gather
 }
 
@@ -67,7 +70,9 @@ func (s *Session) Scan(ctx context.Context, opts ScanOptions) (*facts.Snapshot, 
 	sc.files(ctx)
 	sc.walk(ctx)
 	sc.children(ctx)
-	if q, err := sc.questions(); err != nil {
+	if ctx.Err() != nil {
+		sc.skip("what the leftovers belong to", ctx.Err())
+	} else if q, err := sc.questions(); err != nil {
 		sc.skip("what the leftovers belong to", err)
 	} else {
 		sc.ask(ctx, q)
@@ -146,7 +151,9 @@ func (sc *scan) questions() (leftover.Questions, error) {
 	if err != nil {
 		return leftover.Questions{}, err
 	}
-	return leftover.Ask(sc.snap, r)
+	return leftover.Ask(sc.snap, r, leftover.Options{
+		Kinds: sc.Session.opts.Judge.Kinds, ThresholdMS: judge.Threshold.Milliseconds(),
+	})
 }
 
 // finish reads once more what may have been in transit, and describes the

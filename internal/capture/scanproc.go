@@ -171,7 +171,36 @@ func (sc *scan) files(ctx context.Context) {
 	} else if err != nil {
 		sc.skip("open files", err)
 	}
+	sc.missedDaemons(ctx, pids)
 	sc.daemonsNumbered()
+}
+
+// missedDaemons looks once more for the daemons of connections of which none
+// was found: a daemon that opened its file behind the first look must not be
+// taken for dead.
+func (sc *scan) missedDaemons(ctx context.Context, pids []int) {
+	missing := slices.ContainsFunc(sc.snap.Fuse, func(c facts.FuseConnection) bool {
+		return !slices.ContainsFunc(sc.out.Daemons, func(d facts.FuseDaemon) bool { return d.Number == c.Number })
+	})
+	if !missing {
+		return
+	}
+	for _, pid := range pids {
+		if ctx.Err() != nil {
+			sc.lookShort = true
+			return
+		}
+		fds, err := sc.Session.opts.Proc.FDs(pid)
+		if err != nil {
+			sc.lookShort = sc.lookShort || !errors.Is(err, proc.ErrGone)
+			continue
+		}
+		for _, fd := range fds {
+			if to, err := sc.Session.opts.Proc.Readlink(pid, fmt.Sprintf("fd/%d", fd)); err == nil && strings.HasSuffix(to, "/fuse") {
+				sc.daemon(pid, fd)
+			}
+		}
+	}
 }
 
 func (sc *scan) filesByIterator(pids []int) error {
@@ -308,5 +337,5 @@ func (sc *scan) daemon(pid, fd int) {
 func (sc *scan) daemonsNumbered() {
 	all, err := sc.Session.opts.Proc.InitialPIDNamespace()
 	numbered := slices.ContainsFunc(sc.out.Daemons, func(d facts.FuseDaemon) bool { return d.Number != 0 })
-	sc.out.DaemonsNumbered = err == nil && all && (numbered || len(sc.out.Daemons) == 0)
+	sc.out.DaemonsNumbered = err == nil && all && !sc.lookShort && (numbered || len(sc.out.Daemons) == 0)
 }

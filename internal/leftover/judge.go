@@ -33,16 +33,11 @@ type ProbeTarget struct {
 	BlockDevice bool
 }
 
-// every takes all file systems: the capture asks about all, the judgement
-// leaves out what was not asked for.
-func every() Options {
-	return Options{Kinds: mounts.SetOf(mounts.Kinds()...)}
-}
-
 // Ask says what to read and probe before Judge. The report must be of the same
-// snapshot.
-func Ask(snap *facts.Snapshot, report *correlate.Report) (Questions, error) {
-	n, err := newNode(snap, report, every())
+// snapshot. The options must be those of Judge: what one takes for hung the
+// other must not leave unasked.
+func Ask(snap *facts.Snapshot, report *correlate.Report, opts Options) (Questions, error) {
+	n, err := newNode(snap, report, opts)
 	if err != nil {
 		return Questions{}, err
 	}
@@ -59,7 +54,7 @@ func Ask(snap *facts.Snapshot, report *correlate.Report) (Questions, error) {
 		}
 	}
 	for _, s := range n.list() {
-		if health, _ := n.health(s); health == correlate.HealthHung {
+		if health, _ := n.health(s); health == correlate.HealthHung || !n.wanted(s) {
 			continue
 		}
 		if dead, _ := n.dead(s); dead {
