@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hangtrace/hangtrace/internal/expendable"
+	"github.com/hangtrace/hangtrace/internal/proc"
 	"github.com/hangtrace/hangtrace/internal/testkit"
 )
 
@@ -29,6 +30,11 @@ func TestMain(m *testing.M) {
 		"nocaps":    withoutCapabilities,
 		"nomount":   withoutMounts,
 		"sleeper":   sleeper,
+		"brief":     sleeper,
+		// Prints the PID of the one process called brief, once it is there.
+		"pidof-brief": func() { awaitName("brief") },
+		// "byarg FILE COMMAND": the content of FILE is the last argument.
+		"byarg": byArgument,
 	})
 }
 
@@ -52,7 +58,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			wd, err := os.Getwd()
 			e.Setenv("RECORDINGS", wd+"/testdata/recordings")
-			e.Setenv("SCHEMAS", wd+"/../../docs/schema")
+			e.Setenv("SELF", strconv.Itoa(os.Getpid())) // a target that is there
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -192,6 +198,25 @@ func sleeper() {
 		d, _ = time.ParseDuration(os.Args[1])
 	}
 	time.Sleep(d)
+}
+
+func awaitName(name string) {
+	for range 500 {
+		if found, err := proc.New("/proc").ByName(name); err == nil && len(found) == 1 {
+			fmt.Println(found[0].PID)
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	fatal(fmt.Errorf("no process, or several, called %s", name))
+}
+
+func byArgument() {
+	text, err := os.ReadFile(os.Args[1])
+	if err != nil {
+		fatal(err)
+	}
+	become(append(os.Args[2:], strings.TrimSpace(string(text))))
 }
 
 func TestNeedBPF(t *testing.T) { testkit.NeedBPF(t) }

@@ -46,6 +46,15 @@ func newBackend(opts *Options, ask asker) (backend, error) {
 	if opts.Backend == BackendProc {
 		return &procBackend{opts: opts, ask: ask, why: "asked for"}, nil
 	}
+	if first, err := opts.Proc.InitialPIDNamespace(); err == nil && !first {
+		// The iterator counts processes as the node does, /proc as this
+		// container does: one's PID 7 is not the other's.
+		const why = "this container has PIDs of its own (no hostPID)"
+		if opts.Backend == BackendBPF {
+			return nil, fmt.Errorf("backend bpf: %s; try: --backend proc", why)
+		}
+		return &procBackend{opts: opts, why: why}, nil
+	}
 	s, err := loader.NewSnapshotter(loader.SnapshotOptions{All: opts.Targets.All, KernelThreads: opts.Targets.KernelThreads})
 	if err == nil {
 		b := &bpfBackend{s: s, proc: opts.Proc}
@@ -134,8 +143,8 @@ func (b *procBackend) pass(context.Context) (facts.Pass, error) {
 		}
 	}
 	threads, _ := b.opts.Proc.ProcThreads(pids, b.opts.Targets.KernelThreads)
-	if len(threads) == 0 {
-		return facts.Pass{}, fmt.Errorf("/proc: no thread of the targets is readable: %w", ErrNoTarget)
+	if len(threads) == 0 { // the targets ended: the same as with BPF
+		return facts.Pass{Format: facts.FormatProcTask}, nil
 	}
 	return encodeThreads(threads)
 }

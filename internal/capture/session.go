@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/hangtrace/hangtrace/internal/correlate"
@@ -145,11 +146,26 @@ func (s *Session) Snapshot(ctx context.Context) (*facts.Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !s.opts.Targets.All && len(s.last.Data) == 0 {
+		return nil, s.ended()
+	}
 	if short {
 		snap.Degraded = append(snap.Degraded, fmt.Sprintf("the deadline left %s between the two passes", gap.Round(time.Millisecond)))
 	}
 	snap.TookMS = time.Since(begin).Milliseconds()
 	return snap, nil
+}
+
+// ended says of targets that were found, and show no thread, why.
+func (s *Session) ended() error {
+	var names []string
+	for _, t := range s.opts.Targets.List {
+		if _, err := s.opts.Proc.Process(t.PID); err == nil && s.backend.name() == facts.BackendBPF {
+			return fmt.Errorf("%s (pid %d): the kernel's task iterator does not show it; try: --backend proc", t.Query, t.PID)
+		}
+		names = append(names, fmt.Sprintf("%s (pid %d)", t.Query, t.PID))
+	}
+	return fmt.Errorf("%s ended while hangtrace looked at it: %w", strings.Join(names, ", "), ErrNoTarget)
 }
 
 // Tick makes one more pass and compares it with the one before.

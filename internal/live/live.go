@@ -166,6 +166,9 @@ func (s *session) first(ctx context.Context) error {
 		}
 	}
 	snap, err := s.capture.Snapshot(ctx)
+	if errors.Is(err, capture.ErrNoTarget) {
+		return nil // it ended meanwhile: the first tick says so
+	}
 	if err != nil {
 		return err
 	}
@@ -220,6 +223,9 @@ func (s *session) loop(ctx context.Context) error {
 			}
 			if err := s.tick(ctx); err != nil {
 				return err
+			}
+			if s.over() {
+				return nil
 			}
 		}
 	}

@@ -69,6 +69,20 @@ func (s *session) follow() error {
 	return s.capture.SetTargets(s.targets)
 }
 
+// over tells whether there is nothing left to wait for: every target was a
+// process by its PID, which does not come back, and all of them are gone.
+func (s *session) over() bool {
+	if s.targets.All || len(s.targets.List) > 0 || len(s.tracker.Watched()) > 0 {
+		return false
+	}
+	for _, q := range s.opts.Queries {
+		if _, err := strconv.Atoi(q); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
 func (s *session) asked(query string) bool { return slices.Contains(s.opts.Queries, query) }
 
 // restarted looks for processes that queries name and nobody stands for now.
