@@ -28,19 +28,20 @@ var mayImport = map[string][]string{
 	"internal/expendable": {"internal/facts", "internal/proc"},
 	"internal/loader":     {"internal/facts", "bpf"},
 	"internal/correlate":  {"internal/events", "internal/facts", "internal/mounts", "internal/kube", "internal/syscalls"},
-	"internal/report":     {"internal/correlate", "internal/facts"},
+	"internal/leftover":   {"internal/correlate", "internal/events", "internal/facts", "internal/mounts", "internal/kube"},
+	"internal/report":     {"internal/correlate", "internal/facts", "internal/leftover"},
 	"internal/userstack":  {"internal/expendable", "internal/facts", "internal/symbol"},
-	"internal/capture": {"internal/correlate", "internal/events", "internal/expendable", "internal/facts", "internal/kube", "internal/loader",
+	"internal/capture": {"internal/correlate", "internal/leftover", "internal/events", "internal/expendable", "internal/facts", "internal/kube", "internal/loader",
 		"internal/mounts", "internal/proc", "internal/storage", "internal/symbol", "internal/syscalls", "internal/userstack"},
 	"internal/doctor": {"internal/events", "internal/expendable", "internal/facts", "internal/kube", "internal/loader", "internal/proc", "internal/storage"},
 	"internal/live": {"internal/capture", "internal/correlate", "internal/events", "internal/facts", "internal/loader", "internal/record",
 		"internal/syscalls"},
-	"internal/strace": {"internal/capture", "internal/events", "internal/facts", "internal/loader", "internal/strace", "internal/syscalls"},
+	"internal/strace":  {"internal/capture", "internal/events", "internal/facts", "internal/loader", "internal/strace", "internal/syscalls"},
 	"internal/testkit": {"internal/testkit"},
 }
 
 // Rooms that may import any other: nothing imports them.
-var top = []string{"cmd/hangtrace", "internal/repotest", "test/demo", "test/e2e", "test/ceph", "test/vm"}
+var top = []string{"cmd/hangtrace", "internal/repotest", "test/captures", "test/demo", "test/e2e", "test/ceph", "test/vm"}
 
 func importRules(list []source) (faults []string) {
 	for _, s := range list {
@@ -96,13 +97,14 @@ var touchers = []string{
 	"internal/proc",       // /proc, the files that answer at once
 	"internal/storage",    // sysfs
 	"internal/expendable", // what may hang: in the child
-	"internal/testkit", "internal/repotest", "test/ceph", "test/demo", "test/e2e", "test/vm",
+	"internal/testkit", "internal/repotest", "test/captures", "test/ceph", "test/demo", "test/e2e", "test/vm",
 }
 
 // exceptions are single files that may, with the reason.
 var exceptions = map[string]string{
 	"cmd/hangtrace/flags.go":  "the files the user names: --out, --record, --ready-file",
 	"cmd/hangtrace/replay.go": "the recording the user names",
+	"cmd/hangtrace/check.go":  "starts itself, so that nothing can hold up the plugin's answer",
 	"internal/kube/cri.go":    "dials the unix socket of a container runtime, with a deadline",
 }
 
@@ -148,7 +150,8 @@ func expendableParent(list []source) (faults []string) {
 }
 
 // clockless are the rooms that judge or render: the time is given to them.
-var clockless = []string{"internal/correlate", "internal/events", "internal/facts", "internal/mounts", "internal/syscalls", "internal/symbol", "internal/report"}
+var clockless = []string{"internal/correlate", "internal/events", "internal/facts", "internal/mounts", "internal/syscalls", "internal/symbol", "internal/leftover",
+	"internal/report"}
 
 func noClock(list []source) (faults []string) {
 	for _, s := range list {
