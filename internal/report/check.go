@@ -119,11 +119,19 @@ func fit(head, middle, tail string) string {
 	return Clip(head + tail)
 }
 
-// Clip makes a line that is safe to print and no longer than CheckWidth.
+// Clip makes a line that is safe to print and no longer than CheckWidth bytes.
 func Clip(line string) string {
 	line = clean(strings.TrimSpace(line))
-	if r := []rune(line); len(r) > CheckWidth {
-		return string(r[:CheckWidth-3]) + "..."
+	if len(line) <= CheckWidth {
+		return line
 	}
-	return line
+	// It is bytes that node-problem-detector counts when it cuts.
+	end := 0
+	for i := range line {
+		if i > CheckWidth-3 {
+			break
+		}
+		end = i
+	}
+	return line[:end] + "..."
 }

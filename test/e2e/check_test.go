@@ -118,15 +118,12 @@ func TestCheckInTime(t *testing.T) {
 	r := start(t, s.Sandbox, append([]string{"check", "--deadline=2s"}, s.flags()...)...)
 	var child string
 	for deadline := time.Now().Add(patience); child == "" && time.Now().Before(deadline); {
-		text, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(r.PID), "task", strconv.Itoa(r.PID), "children"))
-		for _, id := range strings.Fields(string(text)) {
-			child = id
-		}
-		if child == "" { // it may be another thread's
-			names, _ := filepath.Glob(filepath.Join("/proc", strconv.Itoa(r.PID), "task", "*", "children"))
-			for _, name := range names {
-				text, _ := os.ReadFile(name)
-				for _, id := range strings.Fields(string(text)) {
+		names, _ := filepath.Glob(filepath.Join("/proc", strconv.Itoa(r.PID), "task", "*", "children"))
+		for _, name := range names {
+			text, _ := os.ReadFile(name)
+			for _, id := range strings.Fields(string(text)) {
+				// Until it executes, its parent waits in vfork.
+				if args, _ := os.ReadFile("/proc/" + id + "/cmdline"); strings.Contains(string(args), "--here") {
 					child = id
 				}
 			}
