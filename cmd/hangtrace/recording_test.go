@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -152,7 +151,10 @@ func withoutMachine(s *facts.Snapshot) {
 			if _, module, ok := strings.Cut(f.File, "/pkg/mod/"); ok {
 				f.File = module
 			}
-			f.File = strings.TrimPrefix(strings.Replace(f.File, root, "github.com/hangtrace/hangtrace/", 1), runtime.GOROOT()+"/src/")
+			if _, standard, ok := strings.Cut(f.File, "/go/src/"); ok {
+				f.File = standard
+			}
+			f.File = strings.Replace(f.File, root, "github.com/hangtrace/hangtrace/", 1)
 		}
 	}
 	kept := make(map[string]bool)

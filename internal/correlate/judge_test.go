@@ -349,7 +349,7 @@ func TestProcBackend(t *testing.T) {
 		s.proc = proc
 		k := s.thread(1, nrStat, []uint64{s.str(cephVol + "/d")}, cephStat)
 		k.State, k.StartBootNS = stateD, 1_234_567_890 // /proc rounds it
-		if proc { // it knows no more than what it watched itself
+		if proc {                                      // it knows no more than what it watched itself
 			opts := options(t)
 			opts.Threshold = 10_000_000
 			return s.judge(t, opts).Hangs[0]
