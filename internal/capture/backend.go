@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -229,10 +231,28 @@ func (b *procBackend) symbols([]uint64) (map[uint64]string, error) { return nil,
 func (b *procBackend) clock(*facts.Clock) error { return loader.ErrNotSupported }
 
 func (b *procBackend) degraded() []string {
-	return []string{
+	list := []string{
 		"backend proc (" + b.why + "): blocked since when is known only as far as hangtrace watched",
 		"backend proc: killable and unkillable waits look the same",
 	}
+	if b.blind() {
+		list = append(list, "calls, stacks and paths of other users' processes cannot be read without CAP_SYS_PTRACE: their hangs are not seen")
+	}
+	return list
+}
+
+// blind tells whether these rights show other users' processes from outside
+// only: then that nothing was found says nothing of them.
+func (b *procBackend) blind() bool {
+	const ptrace = 19 // CAP_SYS_PTRACE
+	status, err := b.opts.Proc.Status(os.Getpid(), 0)
+	if err != nil {
+		return false
+	}
+	_, rest, _ := strings.Cut(string(status), "\nCapEff:\t")
+	text, _, _ := strings.Cut(rest, "\n")
+	caps, err := strconv.ParseUint(text, 16, 64)
+	return err == nil && caps&(1<<ptrace) == 0
 }
 
 func (b *procBackend) close() error { return nil }
