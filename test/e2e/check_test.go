@@ -69,6 +69,9 @@ func detect(t testing.TB, path string, args []string, timeout time.Duration, mos
 // hang.
 func TestCheckAsPlugin(t *testing.T) {
 	text, err := os.ReadFile("../../deploy/node-problem-detector/hangtrace.json")
+	if errors.Is(err, os.ErrNotExist) {
+		t.Skip(err) // in a guest there is only the test binary
+	}
 	require.NoError(t, err)
 	var config pluginConfig
 	require.NoError(t, json.Unmarshal(text, &config))
