@@ -28,7 +28,6 @@ type Printer struct {
 	current *thread
 	lastNS  uint64 // of the line before, for -r
 	line    []byte
-	records []byte // scratch of the ring mode
 	err     error
 
 	lines, lost uint64
