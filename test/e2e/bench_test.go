@@ -1,11 +1,7 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,21 +67,11 @@ func BenchmarkReport(b *testing.B) {
 // measure runs report as a whole process and prints medians.
 func measure(b *testing.B, s *stage, hangs int, args ...string) {
 	b.Helper()
-	file := filepath.Join(s.Dir, "usage")
 	var took, cpu, rss []float64
 	for b.Loop() {
-		var used usage
-		cmd := exec.Command("/proc/self/exe", append([]string{wordMeasure, file, binary(b), "report"}, args...)...)
-		var stdout, stderr buffer
-		cmd.Stdout, cmd.Stderr = &stdout, &stderr
-		p, err := s.Start(cmd)
-		require.NoError(b, err)
-		require.NoError(b, p.Wait(patience), "%s", &stderr)
-		text, err := os.ReadFile(file)
-		require.NoError(b, err)
-		require.NoError(b, json.Unmarshal(text, &used))
-		require.Equal(b, exitHung, used.Code, "%s", &stderr)
-		all := strings.Join(strings.Fields(stdout.String()), " ")
+		r, used := measured(b, s.Sandbox, append([]string{"report"}, args...)...)
+		require.Equal(b, exitHung, used.Code, "%s", &r.stderr)
+		all := strings.Join(strings.Fields(r.stdout.String()), " ")
 		require.True(b, strings.Contains(all, fmt.Sprintf("%d in all", hangs)), "%.500s", all)
 		took = append(took, float64(used.Took.Milliseconds()))
 		cpu = append(cpu, float64(used.CPU.Milliseconds()))

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -86,13 +85,19 @@ func (s *scanned) flags(args ...string) []string {
 // scan scans the node and gives the findings that are ours, and the run.
 func (s *scanned) scan(args ...string) ([]*correlate.Leftover, *run, *correlate.Scan) {
 	s.t.Helper()
-	r := start(s.t, s.Sandbox, append([]string{"scan", "-o", "json"}, s.flags(args...)...)...)
-	code := r.end(s.t)
-	require.Contains(s.t, []int{exitOK, exitHung}, code, "stdout: %s\nstderr: %s", &r.stdout, &r.stderr)
+	list, r, found, _ := s.measure(args...)
+	return list, r, found
+}
+
+// measure is scan, and tells what the run used.
+func (s *scanned) measure(args ...string) ([]*correlate.Leftover, *run, *correlate.Scan, usage) {
+	s.t.Helper()
+	r, used := measured(s.t, s.Sandbox, append([]string{"scan", "-o", "json"}, s.flags(args...)...)...)
+	require.Contains(s.t, []int{exitOK, exitHung}, used.Code, "stdout: %s\nstderr: %s", &r.stdout, &r.stderr)
 	var found correlate.Scan
 	require.NoError(s.t, json.Unmarshal([]byte(r.stdout.String()), &found), "%s", &r.stdout)
-	require.Equal(s.t, len(found.Leftovers) > 0, code == exitHung)
-	return s.ours(found.Leftovers), r, &found
+	require.Equal(s.t, len(found.Leftovers) > 0, used.Code == exitHung)
+	return s.ours(found.Leftovers), r, &found, used
 }
 
 func (s *scanned) ours(list []*correlate.Leftover) []*correlate.Leftover {
@@ -396,18 +401,15 @@ func TestScanHealthyNode(t *testing.T) {
 	}
 	t.Cleanup(func() { unmountBelow(t, s.Dir) })
 	for _, b := range backends {
-		list, r, found := s.scan("--backend="+b, "--probe")
+		list, r, found, used := s.measure("--backend="+b, "--probe")
 		require.Empty(t, list)
 		require.GreaterOrEqual(t, found.Checked.Mounts, pods*perPod)
 		require.Equal(t, pods, found.Checked.PodDirs)
-		require.Less(t, peakRSS(r), int64(64<<20))
+		require.Less(t, used.MaxRSS, int64(64<<20))
 		t.Logf("backend %s: %d mounts, %d pods: %v, scan itself %d ms, %d MiB", b, found.Checked.Mounts, found.Checked.PodDirs,
-			r.took.Round(time.Millisecond), found.TookMS, peakRSS(r)>>20)
+			r.took.Round(time.Millisecond), found.TookMS, used.MaxRSS>>20)
 	}
 }
-
-// peakRSS is the most memory an ended run held, in bytes.
-func peakRSS(r *run) int64 { return r.cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10 }
 
 // unmountBelow takes the test's many mounts away, deepest first.
 func unmountBelow(t testing.TB, dir string) {
@@ -439,8 +441,8 @@ func TestScan200HungMounts(t *testing.T) {
 	}
 	t.Cleanup(func() { unmountBelow(t, s.Dir) })
 	for _, args := range [][]string{{"--probe"}, {"--probe", "--backend=proc"}} {
-		list, r, found := s.scan(append(args, "--deadline=10s")...)
-		t.Logf("%v: %d of %d found in %v, %d probes, %d MiB", args, len(list), n, r.took.Round(time.Millisecond), found.Checked.Probed, peakRSS(r)>>20)
+		list, r, found, used := s.measure(append(args, "--deadline=10s")...)
+		t.Logf("%v: %d of %d found in %v, %d probes, %d MiB", args, len(list), n, r.took.Round(time.Millisecond), found.Checked.Probed, used.MaxRSS>>20)
 		require.Len(t, list, n, "%v %+v", found.Summary, found.Checked)
 		require.Less(t, r.took, 20*time.Second)
 	}

@@ -97,6 +97,24 @@ func (r *run) end(t testing.TB) int {
 	return 0
 }
 
+// measured runs the tool to its end and tells what it used.
+func measured(t testing.TB, s *testkit.Sandbox, args ...string) (*run, usage) {
+	t.Helper()
+	file := filepath.Join(s.Dir, "usage")
+	r := &run{cmd: exec.Command("/proc/self/exe", append([]string{wordMeasure, file, binary(t)}, args...)...)}
+	r.cmd.Stdout, r.cmd.Stderr = &r.stdout, &r.stderr
+	var err error
+	r.Process, err = s.Start(r.cmd)
+	require.NoError(t, err)
+	require.Equal(t, exitOK, r.end(t), "%s", &r.stderr)
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	var used usage
+	require.NoError(t, json.Unmarshal(text, &used))
+	r.took = used.Took
+	return r, used
+}
+
 // tool runs the tool to its end and wants an exit code.
 func tool(t testing.TB, s *testkit.Sandbox, code int, args ...string) *run {
 	t.Helper()
