@@ -46,7 +46,7 @@ type cache struct {
 	maps      memo[memoryKey, facts.ProcMaps]
 	resolved  memo[string, facts.ResolvedPath]
 	stacks    memo[memoryKey, facts.UserStack]
-	kubelets  map[kubeletKey]*facts.KubeletProcess
+	kubelets  map[kubeletKey]*kubeletState
 	// jammed are processes that a child hung on while it was asked about others.
 	jammed     map[int]bool
 	kubeletPID int
@@ -75,7 +75,7 @@ type kubeletKey struct {
 
 func newCache() cache {
 	return cache{
-		symbols: make(map[uint64]string), mountinfo: make(map[uint32][]byte), kubelets: make(map[kubeletKey]*facts.KubeletProcess),
+		symbols: make(map[uint64]string), mountinfo: make(map[uint32][]byte), kubelets: make(map[kubeletKey]*kubeletState),
 		jammed: make(map[int]bool),
 	}
 }
@@ -175,11 +175,13 @@ func (c *cache) kubelet(opts Options, p *facts.Process) {
 	c.kubeletPID = p.PID
 	key := kubeletKey{p.PID, p.StartBootNS}
 	if c.kubelets[key] == nil {
-		k := &facts.KubeletProcess{RootDir: opts.KubeletRoot, RootDirSource: "flag"}
-		if k.RootDir == "" {
-			k.RootDir, k.RootDirSource = kubeletRoot(opts, p.PID)
+		k := &kubeletState{facts: facts.KubeletProcess{RootDir: opts.KubeletRoot, RootDirSource: "flag"}, args: kubeletArgs(opts, p.PID)}
+		if k.facts.RootDir == "" {
+			k.facts.RootDir, k.facts.RootDirSource = kube.KubeletRoot(k.args)
 		}
 		c.kubelets[key] = k
 	}
-	p.Kubelet = c.kubelets[key]
+	known := c.kubelets[key].facts
+	known.Healthz = c.kubelets[key].health
+	p.Kubelet = &known
 }

@@ -34,6 +34,7 @@ func (s *Session) gather(ctx context.Context, snap *facts.Snapshot) {
 	}
 	s.mountTables(snap, suspects, skip)
 	if len(suspects) == 0 {
+		s.askHealth(ctx, snap, nil)()
 		return
 	}
 	s.devices(snap, skip)
@@ -41,6 +42,7 @@ func (s *Session) gather(ctx context.Context, snap *facts.Snapshot) {
 	s.openFiles(snap, suspects, skip)
 	s.links(snap, suspects)
 	s.suspectProcesses(snap, suspects)
+	defer s.askHealth(ctx, snap, suspects)()
 	s.userMemory(ctx, snap, suspects)
 	s.resolve(ctx, snap, suspects)
 	// Behind the paths, as loading the walker takes longest of all; before the

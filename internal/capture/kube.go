@@ -92,21 +92,21 @@ func (s *Session) rootDirs(snap *facts.Snapshot) []string {
 	return roots
 }
 
-// kubeletRoot reads a kubelet's flags through a child: the command line of a
-// jammed process cannot be read otherwise.
-func kubeletRoot(opts Options, pid int) (root, source string) {
+// kubeletArgs reads a kubelet's command line through a child: that of a jammed
+// process cannot be read otherwise. nil: not to be had.
+func kubeletArgs(opts Options, pid int) []string {
 	ctx, cancel := context.WithTimeout(context.Background(), criMost)
 	defer cancel()
 	req := expendable.Request{Op: expendable.OpCmdline, PID: pid}
 	answers, err := opts.Runner.Do(ctx, childKey(pid), []expendable.Request{req}, criMost/2)
 	if err != nil || len(answers) == 0 || answers[0].Err != "" {
-		return kube.DefaultRoot, "default"
+		return nil
 	}
 	var args []string
 	for _, a := range answers[0].Args {
 		args = append(args, string(a))
 	}
-	return kube.KubeletRoot(args)
+	return args
 }
 
 // pods asks who is who: the directory names of /var/log/pods, which outlive

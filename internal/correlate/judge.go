@@ -105,7 +105,7 @@ func (w *world) hang(t *events.Task) (*Hang, mounts.Kind, bool) {
 	}
 	w.applyWalk(t, h, &pl)
 	w.userStack(t, h)
-	h.Effect = Text(effectOf(string(h.Task.ProcessComm.Or(h.Task.Comm)), h.UserStack))
+	w.effect(h)
 	if len(h.KernelStack) == 0 && t.Wchan != "" {
 		h.KernelStack = []string{t.Wchan}
 	}

@@ -77,7 +77,16 @@ type Target struct {
 
 // Kubelet is what is known of a kubelet among the targets.
 type Kubelet struct {
-	RootDir Text `json:"root_dir"`
+	RootDir Text     `json:"root_dir"`
+	Healthz *Healthz `json:"healthz"` // nil: it was not asked
+}
+
+// Healthz is what a kubelet says of itself.
+type Healthz struct {
+	// SyncLoop is "ok", "failed" or "unknown".
+	SyncLoop string `json:"syncloop"`
+	// Detail is what it said of a failure, or why the state is unknown.
+	Detail Text `json:"detail"`
 }
 
 // Hang is one thread that hangs.
@@ -108,6 +117,10 @@ type Hang struct {
 	// Effect is what does not work while this thread hangs, as far as its
 	// calls show it.
 	Effect Text `json:"effect"`
+	// Healthz compares the effect with what the kubelet says of itself, in a
+	// sentence; "" where there is nothing to compare. What it said stands in
+	// Target.Kubelet.
+	Healthz string `json:"-"`
 	// Remedies free the thread, the least risky first. Printed, never run.
 	Remedies List[Remedy] `json:"remedies"`
 	// Warnings are the remedies that suggest themselves and make it worse.

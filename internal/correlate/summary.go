@@ -49,6 +49,9 @@ func (w *world) target(t facts.Target) Target {
 	}
 	if p.Kubelet != nil {
 		out.Kubelet = &Kubelet{RootDir: Text(p.Kubelet.RootDir)}
+		if h := p.Kubelet.Healthz; h != nil {
+			out.Kubelet.Healthz = &Healthz{SyncLoop: h.SyncLoop, Detail: Text(h.Detail)}
+		}
 	}
 	return out
 }

@@ -1,8 +1,6 @@
 package correlate
 
 import (
-	"strings"
-
 	"github.com/hangtrace/hangtrace/internal/events"
 	"github.com/hangtrace/hangtrace/internal/facts"
 )
@@ -46,29 +44,4 @@ func (w *world) userStacks() map[int]*facts.UserStack {
 		}
 	}
 	return w.users
-}
-
-// effectOf says what does not work while a thread is stuck in these calls. The
-// table decides; its first row that fits wins.
-func effectOf(comm string, stack []Frame) string {
-	for _, row := range effects {
-		if row.comm != "" && !strings.HasPrefix(comm, row.comm) {
-			continue
-		}
-		if len(row.calls) == 0 || anyCall(stack, row.calls) {
-			return row.effect
-		}
-	}
-	return ""
-}
-
-func anyCall(stack []Frame, calls []string) bool {
-	for _, f := range stack {
-		for _, c := range calls {
-			if strings.Contains(string(f.Function), c) {
-				return true
-			}
-		}
-	}
-	return false
 }

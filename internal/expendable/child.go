@@ -53,7 +53,7 @@ func builtin(proc string) map[Op]Handler {
 	return map[Op]Handler{
 		OpStrings: c.strings, OpMemory: c.memory, OpThreads: c.threads, OpCmdline: c.cmdline,
 		OpProcFile: c.procFile, OpReaddir: c.readdir, OpReadfile: c.readfile, OpResolve: c.resolve,
-		OpTree: c.tree, OpPins: c.pins, OpProbe: c.probe, OpRead: c.readDevice,
+		OpTree: c.tree, OpPins: c.pins, OpProbe: c.probe, OpRead: c.readDevice, OpGet: c.get,
 	}
 }
 

@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == ChildCommand {
 		os.Exit(Main(os.Stdin, os.Stdout, testOps()))
 	}
+	if len(os.Args) > 1 && os.Args[1] == wordServe {
+		panic(serveAlone())
+	}
 	os.Exit(m.Run())
 }
 

@@ -37,6 +37,7 @@ const (
 	OpTree     Op = "tree"     // Root, Path, Patterns, Max -> Entries, Truncated
 	OpPins     Op = "pins"     // PIDs, Names, Devices -> Pins
 	OpProbe    Op = "probe"    // Root, Path, Device -> Data (an errno's name)
+	OpGet      Op = "get"      // PID, URL (an address of the machine) -> Code, Data, Truncated
 	OpRead     Op = "read"     // Root, Path (a block device), Device -> Data (an errno's name)
 )
 
@@ -109,6 +110,10 @@ type Request struct {
 	// Devices asks OpPins for the device, too, which may block.
 	Devices bool `json:"devices,omitempty"`
 
+	// URL is what OpGet asks, "http" or "https" to an address with a port, from
+	// the network namespace of PID.
+	URL string `json:"url,omitempty"`
+
 	// Params is for operations that Main was given.
 	Params json.RawMessage `json:"params,omitempty"`
 }
@@ -120,6 +125,8 @@ func (r Request) String() string {
 		return fmt.Sprintf("%s of %q on device %s", r.Op, string(r.Path), r.Device)
 	case OpPins:
 		return fmt.Sprintf("directories of %d processes", len(r.PIDs))
+	case OpGet:
+		return fmt.Sprintf("%s %s", r.Op, r.URL)
 	case OpReaddir, OpReadfile, OpTree:
 		return fmt.Sprintf("%s %q below %s", r.Op, string(r.Path), string(r.Root))
 	case OpResolve, OpProcFile:
@@ -145,6 +152,7 @@ type Answer struct {
 	Pins      []Pin           `json:"pins,omitempty"`
 	Resolved  *Resolved       `json:"resolved,omitempty"`
 	Truncated bool            `json:"truncated,omitempty"`
+	Code      int             `json:"code,omitempty"` // of HTTP
 	Result    json.RawMessage `json:"result,omitempty"`
 }
 
@@ -220,6 +228,9 @@ func (a *Answer) add(line Answer) {
 	}
 	if line.Result != nil {
 		a.Result = line.Result
+	}
+	if line.Code != 0 {
+		a.Code = line.Code
 	}
 	a.Truncated = a.Truncated || line.Truncated
 	a.Partial, a.Err = line.Partial, line.Err

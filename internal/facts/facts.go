@@ -165,6 +165,16 @@ type KubeletProcess struct {
 	// RootDirSource says where RootDir comes from: "--root-dir", "flag",
 	// "default".
 	RootDirSource string `json:"root_dir_source"`
+	// Healthz is what it answered about itself; nil: it was not asked.
+	Healthz *KubeletHealth `json:"healthz,omitempty"`
+}
+
+// KubeletHealth is what a kubelet says at its own healthz address.
+type KubeletHealth struct {
+	SyncLoop string `json:"syncloop"` // "ok", "failed", "unknown"
+	URL      string `json:"url,omitempty"`
+	// Detail is what it said of a failure, or why the state is unknown.
+	Detail string `json:"detail,omitempty"`
 }
 
 // Link is where a magic link of a process points: fd/N, cwd or root.

@@ -36,7 +36,7 @@ func base(backend string, hangs ...*correlate.Hang) *correlate.Report {
 		},
 		Targets: []correlate.Target{{
 			PID: 2161, Comm: "kubelet", Exe: "/usr/bin/kubelet", StartedAt: new(sampleTime.Add(-72 * time.Hour)),
-			Threads: 37, Kubelet: &correlate.Kubelet{RootDir: "/var/lib/kubelet"},
+			Threads: 37, Kubelet: &correlate.Kubelet{RootDir: "/var/lib/kubelet", Healthz: &correlate.Healthz{SyncLoop: "unknown", Detail: "it answers only to a token (status 401)"}},
 		}},
 		Hangs: hangs,
 	}
@@ -70,6 +70,7 @@ func kubeletFUSE() *correlate.Report {
 	r.Summary.Verdict = "kubelet[2161] has hung for at least 41m in newfstatat on ceph-fuse volume " +
 		"pvc-3f6a1c9e-77d2-4c0b-8a55-0d1e2f3a4b5c of a deleted pod: its FUSE daemon does not answer."
 	r.Summary.Elsewhere = map[string]int{"nfs": 3}
+	r.Targets[0].Kubelet.Healthz = &correlate.Healthz{SyncLoop: "failed", Detail: "internal server error: sync Loop took longer than expected"}
 	return r
 }
 
@@ -102,7 +103,8 @@ func fuseHang() *correlate.Hang {
 			{Function: "k8s.io/kubernetes/pkg/kubelet.(*Kubelet).HandlePodCleanups"},
 		},
 		UserStackEnd: "frame pointer lost", Goroutine: &correlate.Goroutine{ID: 212, WaitMin: new(int64(41))},
-		Effect: "kubelet syncLoop is stuck in housekeeping: no pod on this node starts, stops or is cleaned up",
+		Effect:  "kubelet syncLoop is stuck in housekeeping: no pod on this node starts, stops or is cleaned up",
+		Healthz: "/healthz/syncloop says failed: the kubelet has noticed by itself",
 		Remedies: []correlate.Remedy{
 			{Command: "echo 1 > /sys/fs/fuse/connections/53/abort", Frees: "every call blocked on this file system", Risk: "data not yet written to the server is lost"},
 			{Command: "umount '/var/lib/kubelet/pods/with blank'", Frees: "the mount point", Risk: "none after the abort"},

@@ -152,7 +152,7 @@ func asMap(t *testing.T, v any) map[string]any {
 // filled are values for fields that do not take just any string.
 var filled = map[string]string{
 	"schema": correlate.ReportSchema, "backend": "proc", "reason": "in_syscall", "role": "root",
-	"path.source": "fd", "args": "0x1", "device": "0:28", "pod.state": "running", "waiting_on.kind": "lock",
+	"path.source": "fd", "args": "0x1", "device": "0:28", "pod.state": "running", "waiting_on.kind": "lock", "healthz.syncloop": "ok",
 }
 
 // fill sets every field of a type to something, found by reflection, so that a

@@ -104,9 +104,24 @@ func (p *page) targets(targets []correlate.Target) {
 		if t.Kubelet != nil && t.Kubelet.RootDir != "" {
 			name += " with root directory " + cleanPath(string(t.Kubelet.RootDir))
 		}
+		if t.Kubelet != nil && t.Kubelet.Healthz != nil {
+			name += "; its /healthz/syncloop " + syncLoop(t.Kubelet.Healthz)
+		}
 		names = append(names, name)
 	}
 	p.words("", indent, "Targets: "+strings.Join(names, ", ")+".")
+}
+
+// syncLoop says what a kubelet says of itself.
+func syncLoop(h *correlate.Healthz) string {
+	s := "says " + clean(h.SyncLoop)
+	if h.SyncLoop == "unknown" {
+		s = "is not known"
+	}
+	if h.Detail != "" {
+		s += " (" + clean(string(h.Detail)) + ")"
+	}
+	return s
 }
 
 // byServer is the node's view where it says more than the blocks below: many

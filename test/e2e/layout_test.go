@@ -23,7 +23,7 @@ func one(t *testing.T, s *stage, args ...string) *correlate.Hang {
 }
 
 // TestKubeletGenerations hangs the kubelet's own walk, as each generation of it
-// walks: flat in-tree volumes, and CSI.
+// walks: flat in-tree volumes, and CSI. Its calls say what that stops.
 func TestKubeletGenerations(t *testing.T) {
 	t.Run("1.17", func(t *testing.T) {
 		s := newStage(t)
@@ -41,6 +41,7 @@ func TestKubeletGenerations(t *testing.T) {
 		require.Equal(t, "orders", string(h.Volume.Name))
 		require.Equal(t, podUID, string(h.Volume.Pod.UID))
 		require.Equal(t, "ceph-fuse", string(h.Mount.Kind))
+		checkHousekeeping(t, h, ".IsLikelyNotMountPoint", ".getMountedVolumePathListFromDisk")
 	})
 	t.Run("1.34", func(t *testing.T) {
 		s := newStage(t)
@@ -51,6 +52,10 @@ func TestKubeletGenerations(t *testing.T) {
 		h := one(t, s, pid(v.PID))
 		require.Equal(t, fs.MountPoint, string(h.Path.Value))
 		checkVolume(t, h, fs.MountPoint, podUID, pvName)
+		checkHousekeeping(t, h, ".PathExists", ".getPodVolumePathListFromDisk", ".getMountedVolumePathListFromDisk")
+		rep := report(t, s.Sandbox, exitHung, pid(v.PID), threshold, "--backend=proc")
+		require.Len(t, rep.Hangs, 1)
+		checkHousekeeping(t, rep.Hangs[0], ".PathExists", ".getPodVolumePathListFromDisk", ".getMountedVolumePathListFromDisk")
 	})
 	t.Run("root from the command line", func(t *testing.T) {
 		s := newStage(t)

@@ -40,7 +40,8 @@ func (l *uidList) Set(v string) error { *l = append(*l, v); return nil }
 // threads that idle in a real kubelet. It needs no "go".
 //
 // Arguments: --root-dir DIR, --generation 1.17 or 1.34, --interval, and --pod
-// UID for each pod that is known.
+// UID for each pod that is known. --config, --port and --read-only-port are
+// taken as the real one takes them, and name a server that the test runs.
 func runKubelet(s *session) error {
 	k := &kubelet{session: s}
 	flags := flag.NewFlagSet("kubelet", flag.ContinueOnError)
@@ -48,6 +49,9 @@ func runKubelet(s *session) error {
 	flags.StringVar(&k.generation, "generation", Generation134, "")
 	flags.DurationVar(&k.interval, "interval", 500*time.Millisecond, "")
 	flags.Var((*uidList)(&k.pods), "pod", "")
+	for _, other := range []string{"config", "port", "read-only-port"} {
+		flags.String(other, "", "") // for whoever reads the command line
+	}
 	if err := flags.Parse(s.args); err != nil {
 		return err
 	}
