@@ -56,7 +56,7 @@ func judgeOptions(c *cli.Context) (correlate.Options, error) {
 	if err != nil {
 		return correlate.Options{}, usage("--fs: %w; try: --fs all", err)
 	}
-	return correlate.Options{Threshold: threshold, Kinds: kinds}, nil
+	return correlate.Options{Threshold: threshold, Kinds: kinds, Decoded: correlate.NewDecoded()}, nil
 }
 
 // queries reads --pid. An empty one is refused: it comes from an unset variable

@@ -24,7 +24,7 @@ func (s *Session) gather(ctx context.Context, snap *facts.Snapshot) {
 	}
 	s.targetFacts(snap)
 	s.symbols(snap, skip)
-	suspects, err := correlate.Suspects(snap)
+	suspects, err := correlate.Suspects(snap, s.opts.Judge.Decoded)
 	if err != nil {
 		skip("threads", err)
 		return
@@ -63,7 +63,7 @@ func (s *Session) detail(ctx context.Context, snap *facts.Snapshot, suspects []c
 	pass, skipped := s.backend.detail(ctx, snap.Passes[i], threads)
 	snap.Passes[i] = pass
 	snap.Skipped = append(snap.Skipped, skipped...)
-	again, err := correlate.Suspects(snap)
+	again, err := correlate.Suspects(snap, s.opts.Judge.Decoded)
 	if err != nil {
 		return suspects
 	}
@@ -72,7 +72,7 @@ func (s *Session) detail(ctx context.Context, snap *facts.Snapshot, suspects []c
 
 func (s *Session) symbols(snap *facts.Snapshot, skip func(string, error)) {
 	snap.Symbols = s.cache.symbols
-	addrs, err := correlate.StackAddresses(snap)
+	addrs, err := correlate.StackAddresses(snap, s.opts.Judge.Decoded)
 	if err != nil {
 		skip("kernel stacks", err)
 		return

@@ -50,6 +50,7 @@ func judge(snap *facts.Snapshot, opts Options) (*world, *Report, error) {
 	assignRoles(w, r.Hangs)
 	for _, h := range r.Hangs {
 		w.remedies(h, r.Hangs)
+		w.shareRemedies(h)
 	}
 	sort.SliceStable(r.Hangs, func(i, j int) bool { return before(r.Hangs[i], r.Hangs[j]) })
 	w.describe(r)
@@ -307,8 +308,8 @@ func (w *world) stillSince(t *events.Task) uint64 {
 			return s.sinceNS
 		}
 	}
-	if b := w.before[t.TID]; b != nil && b.Same(t) {
-		return b.SampledNS
+	if b, ok := w.before[t.TID]; ok && b.start == t.StartBootNS {
+		return b.sampledNS
 	}
 	return t.SampledNS
 }

@@ -2,6 +2,7 @@ package correlate
 
 import (
 	"fmt"
+	"slices"
 
 	"al.essio.dev/pkg/shellescape"
 
@@ -44,6 +45,20 @@ func (w *world) remedies(h *Hang, all []*Hang) {
 	}
 	if p := w.procs[h.Task.PID]; p != nil && p.Kubelet != nil {
 		h.Warnings = append(h.Warnings, warnRestart)
+	}
+}
+
+// shareRemedies keeps one copy of what is the same for thousands of hangs.
+func (w *world) shareRemedies(h *Hang) {
+	if same := w.lastRemedies; slices.Equal(same, h.Remedies) {
+		h.Remedies = same
+	} else {
+		w.lastRemedies = h.Remedies
+	}
+	if same := w.lastWarnings; slices.Equal(same, h.Warnings) {
+		h.Warnings = same
+	} else {
+		w.lastWarnings = h.Warnings
 	}
 }
 

@@ -35,8 +35,8 @@ type Suspect struct {
 
 // StackAddresses lists the kernel addresses to be named before Suspects can
 // judge: those on the stacks of threads that slept through both passes.
-func StackAddresses(snap *facts.Snapshot) ([]uint64, error) {
-	w, err := newWorld(snap, Options{})
+func StackAddresses(snap *facts.Snapshot, d *Decoded) ([]uint64, error) {
+	w, err := newWorld(snap, Options{Decoded: d})
 	if err != nil {
 		return nil, err
 	}
@@ -69,8 +69,8 @@ func (w *world) waitsByNature(t *events.Task) bool {
 }
 
 // Suspects lists the threads of a snapshot that may hang.
-func Suspects(snap *facts.Snapshot) ([]Suspect, error) {
-	w, err := newWorld(snap, Options{})
+func Suspects(snap *facts.Snapshot, d *Decoded) ([]Suspect, error) {
+	w, err := newWorld(snap, Options{Decoded: d})
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +160,7 @@ func (w *world) suspect(t *events.Task) Suspect {
 // VolumeDataPaths lists the vol_data.json files that would tell more about the
 // volumes that threads hang on. They lie outside the mounts.
 func VolumeDataPaths(snap *facts.Snapshot, opts Options) ([]string, error) {
-	w, err := newWorld(snap, Options{Threshold: opts.Threshold, Kinds: opts.Kinds, Memory: opts.Memory})
+	w, err := newWorld(snap, opts)
 	if err != nil {
 		return nil, err
 	}

@@ -117,7 +117,20 @@ func (w *world) container(pid int) (id, podUID string) {
 	if p == nil {
 		return "", ""
 	}
-	return kube.ParseCgroup(p.Cgroup)
+	return w.parseCgroup(p.Cgroup)
+}
+
+// cgroup is what a process's cgroup tells.
+type cgroup struct{ containerID, podUID string }
+
+// parseCgroup parses each text once: threads of one process share theirs.
+func (w *world) parseCgroup(text string) (id, podUID string) {
+	c, ok := w.cgroups[text]
+	if !ok {
+		c.containerID, c.podUID = kube.ParseCgroup(text)
+		w.cgroups[text] = c
+	}
+	return c.containerID, c.podUID
 }
 
 func (w *world) volumeOf(ref kube.VolumeRef) *Volume {

@@ -108,7 +108,7 @@ func (w *world) daemon(on *WaitingOn, number uint32) {
 	}
 	on.Name = Text(fmt.Sprintf("%s[%d]", found.Comm, found.PID))
 	on.Evidence = append(on.Evidence, fmt.Sprintf("serves fuse connection %d", number))
-	if id, uid := kube.ParseCgroup(found.Cgroup); uid != "" {
+	if id, uid := w.parseCgroup(found.Cgroup); uid != "" {
 		where := "in pod " + uid
 		if pod, _, ok := kube.FindPod(w.kubeFacts(), uid); ok {
 			where = "in pod " + pod.Namespace + "/" + pod.Name

@@ -26,18 +26,10 @@ type explained struct {
 // believed: its start time must fit.
 func (w *world) indexWalk() {
 	w.explained = make(map[int]*explained)
-	if len(w.snap.Walks) < 2 {
-		return
+	var err error
+	if w.walk, err = w.opts.Decoded.agreed(w.snap); err != nil {
+		return // a walk that cannot be read explains nothing
 	}
-	var walks []events.Walk
-	for _, pass := range w.snap.Walks[len(w.snap.Walks)-2:] {
-		walk, err := events.DecodeWalk(pass, w.snap.Clock)
-		if err != nil {
-			return // a walk that cannot be read explains nothing
-		}
-		walks = append(walks, walk)
-	}
-	w.walk = events.AgreeWalks(walks[0], walks[1])
 	w.indexRequests()
 	w.indexLocks()
 }

@@ -2,6 +2,7 @@ package correlate
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hangtrace/hangtrace/internal/events"
@@ -20,6 +21,8 @@ type Options struct {
 	// Memory remembers mounts and sleepers between snapshots. This field is
 	// optional: a single report needs none.
 	Memory *Memory
+	// Decoded saves decoding the same passes again. This field is optional.
+	Decoded *Decoded
 }
 
 // Memory is what a live session knows from earlier snapshots.
@@ -81,50 +84,55 @@ type world struct {
 	opts Options
 	arch syscalls.Arch
 
-	first, last []events.Task
-	byTID       map[int]*events.Task // of last
-	before      map[int]*events.Task // of first
-	files       map[fdKey]*events.File
-	links       map[linkKey]*facts.Link
-	strings     map[stringKey]*facts.UserString
-	procs       map[int]*facts.Process
-	resolved    map[string]string // "pid:path" -> resolved
-	inFlight    map[int]*events.Call
-	history     *mounts.History
-	stacks      *stackReader
-	views       map[int]stackView
-	names       map[int][]string
-	walk        events.Walk
-	explained   map[int]*explained       // by TID
-	users       map[int]*facts.UserStack // by TID; made when first asked for
+	last []events.Task
+	// The tasks are shared with later questions: never to be changed.
+	byTID     map[int]*events.Task // of last
+	before    sightings            // nil: there was one pass only
+	files     map[fdKey]*events.File
+	links     map[linkKey]*facts.Link
+	strings   map[stringKey]*facts.UserString
+	procs     map[int]*facts.Process
+	resolved  map[string]string // "pid:path" -> resolved
+	inFlight  map[int]*events.Call
+	history   *mounts.History
+	stacks    *stackReader
+	views     map[int]stackView
+	names     map[int][]string
+	lastStack []uint64 // the stack named last, and its names
+	lastNames []string
+	cgroups   map[string]cgroup
+
+	lastRemedies List[Remedy]
+	lastWarnings List[string]
+	walk         events.Walk
+	explained    map[int]*explained       // by TID
+	users        map[int]*facts.UserStack // by TID; made when first asked for
 }
 
 func newWorld(snap *facts.Snapshot, opts Options) (*world, error) {
 	w := &world{
 		snap: snap, opts: opts, arch: syscalls.Arch(snap.Node.Arch),
-		byTID: make(map[int]*events.Task), before: make(map[int]*events.Task),
+		byTID: make(map[int]*events.Task),
 		files: make(map[fdKey]*events.File), links: make(map[linkKey]*facts.Link),
 		strings: make(map[stringKey]*facts.UserString), procs: make(map[int]*facts.Process),
 		resolved: make(map[string]string), inFlight: make(map[int]*events.Call),
-		stacks: newStackReader(), views: make(map[int]stackView), names: make(map[int][]string),
+		stacks: newStackReader(), views: make(map[int]stackView), names: make(map[int][]string), cgroups: make(map[string]cgroup),
 	}
 	if len(snap.Passes) == 0 {
 		return nil, fmt.Errorf("snapshot: no pass over the threads")
 	}
+	opts.Decoded.keep(snap)
 	var err error
-	if w.last, err = events.DecodeTasks(snap.Passes[len(snap.Passes)-1]); err != nil {
+	if w.last, err = opts.Decoded.passTasks(snap.Passes[len(snap.Passes)-1]); err != nil {
 		return nil, err
 	}
 	if len(snap.Passes) > 1 {
-		if w.first, err = events.DecodeTasks(snap.Passes[0]); err != nil {
+		if w.before, err = opts.Decoded.passSightings(snap.Passes[0]); err != nil {
 			return nil, err
 		}
 	}
 	for i := range w.last {
 		w.byTID[w.last[i].TID] = &w.last[i]
-	}
-	for i := range w.first {
-		w.before[w.first[i].TID] = &w.first[i]
 	}
 	if err := w.indexCapture(); err != nil {
 		return nil, err
@@ -205,14 +213,18 @@ func (w *world) frames(t *events.Task) []string {
 		return names
 	}
 	names := t.StackNames
-	if len(names) == 0 {
-		for _, addr := range t.Stack {
-			name := w.snap.Symbols[addr]
-			if name == "" {
-				name = fmt.Sprintf("%#x", addr)
+	switch {
+	case len(names) > 0 || len(t.Stack) == 0:
+	case slices.Equal(t.Stack, w.lastStack): // what hangs by the thousand hangs alike
+		names = w.lastNames
+	default:
+		names = make([]string, len(t.Stack))
+		for i, addr := range t.Stack {
+			if names[i] = w.snap.Symbols[addr]; names[i] == "" {
+				names[i] = fmt.Sprintf("%#x", addr)
 			}
-			names = append(names, name)
 		}
+		w.lastStack, w.lastNames = t.Stack, names
 	}
 	w.names[t.TID] = names
 	return names
@@ -232,11 +244,11 @@ func (w *world) still(t *events.Task) bool {
 	if !t.Sleeping() {
 		return false
 	}
-	if w.first == nil {
+	if w.before == nil {
 		return true
 	}
-	b := w.before[t.TID]
-	return b != nil && b.Same(t) && b.Switches() == t.Switches()
+	b, ok := w.before[t.TID]
+	return ok && b.start == t.StartBootNS && b.switches == t.Switches()
 }
 
 // call gives the call a thread is in, or was in last; ok is false outside any.

@@ -51,16 +51,25 @@ func DecodeTasks(p facts.Pass) ([]Task, error) {
 
 func decodeTaskStream(data []byte) ([]Task, error) {
 	tasks := make([]Task, 0, len(data)/(taskSize+16*8))
+	var before []byte // the last record's stack
 	for at := 0; at < len(data); {
 		rec, err := nextRecord(data[at:], kindTask, taskSize)
 		if err != nil {
 			return tasks, fmt.Errorf("task record at byte %d: %w", at, err)
 		}
 		at += len(rec)
-		t, err := decodeTask(rec)
+		t, stack, err := decodeTask(rec)
 		if err != nil {
 			return tasks, fmt.Errorf("task record at byte %d: %w", at-len(rec), err)
 		}
+		// What hangs by the thousand hangs in the same place: neighbours share
+		// their stack, which nobody changes.
+		if n := len(tasks); n > 0 && len(stack) > 0 && bytes.Equal(stack, before) {
+			t.Stack = tasks[n-1].Stack
+		} else {
+			t.Stack = decodeStack(stack)
+		}
+		before = stack
 		tasks = append(tasks, t)
 	}
 	return tasks, nil
@@ -109,9 +118,10 @@ func (f *fields) text(n int) string {
 	return string(s)
 }
 
-func decodeTask(rec []byte) (Task, error) {
+// decodeTask decodes a record but for its stack, which it cuts out.
+func decodeTask(rec []byte) (t Task, stack []byte, err error) {
 	f := fields{b: rec, at: headerSize}
-	t := Task{
+	t = Task{
 		SampledNS:           f.u64(),
 		StartBootNS:         f.u64(),
 		LastArrivalNS:       f.u64(),
@@ -138,15 +148,20 @@ func decodeTask(rec []byte) (Task, error) {
 	n := int(f.u32())
 	t.Comm, t.ProcessComm = f.text(16), f.text(16)
 	if n > maxStack || f.at+8*n > len(rec) {
-		return t, fmt.Errorf("%w: stack of %d frames in %d bytes", ErrMalformed, n, len(rec))
+		return t, nil, fmt.Errorf("%w: stack of %d frames in %d bytes", ErrMalformed, n, len(rec))
 	}
-	if n > 0 {
-		t.Stack = make([]uint64, n)
-		for i := range t.Stack {
-			t.Stack[i] = f.u64()
-		}
+	return t, rec[f.at : f.at+8*n], nil
+}
+
+func decodeStack(raw []byte) []uint64 {
+	if len(raw) == 0 {
+		return nil
 	}
-	return t, nil
+	stack := make([]uint64, len(raw)/8)
+	for i := range stack {
+		stack[i] = binary.LittleEndian.Uint64(raw[8*i:])
+	}
+	return stack
 }
 
 // DecodeFiles decodes one pass of the file iterator.

@@ -78,8 +78,8 @@ func ParsePath(root, name string) (VolumeRef, bool) {
 	if !path.IsAbs(root) || !path.IsAbs(name) {
 		return VolumeRef{}, false
 	}
-	root = path.Clean(root)
-	rel, ok := below(root, path.Clean(name))
+	root, name = path.Clean(root), path.Clean(name)
+	rel, ok := below(root, name)
 	if !ok {
 		return VolumeRef{}, false
 	}
@@ -91,7 +91,7 @@ func ParsePath(root, name string) (VolumeRef, bool) {
 	ref := VolumeRef{Root: root}
 	switch dir {
 	case "pods":
-		ref.parsePod(segs)
+		ref.parsePod(trail{name, len(name) - len(rel) + len("pods/"), segs})
 	case "plugins":
 		ref.parsePlugins(segs)
 	default:
@@ -114,26 +114,48 @@ func (r *VolumeRef) at(prefix string, segs ...string) string {
 	return path.Join(append([]string{r.Root, prefix}, segs...)...)
 }
 
+// trail is a clean path of which segs begin at a byte. Its parts are cut out of
+// the path, for thousands of paths may be parsed for one report.
+type trail struct {
+	name string
+	at   int
+	segs []string
+}
+
+// dir is the path up to and with the first n segments, rest what follows them.
+func (t trail) dir(n int) string { return t.name[:t.end(n)] }
+
+func (t trail) rest(n int) string { return strings.TrimPrefix(t.name[t.end(n):], "/") }
+
+func (t trail) end(n int) int {
+	end := t.at - 1
+	for _, seg := range t.segs[:n] {
+		end += 1 + len(seg)
+	}
+	return end
+}
+
 // parsePod reads what follows pods/.
-func (r *VolumeRef) parsePod(segs []string) {
+func (r *VolumeRef) parsePod(t trail) {
+	segs := t.segs
 	r.PodUID, r.StaticPod = segs[0], isHex(segs[0], 32)
-	r.Kind, r.Dir = PodDir, r.at("pods", segs[0])
-	r.Rest = path.Join(segs[1:]...)
+	r.Kind, r.Dir, r.Rest = PodDir, t.dir(1), t.rest(1)
 	if len(segs) < 2 {
 		return
 	}
 	switch segs[1] {
 	case "volumes":
-		r.parsePodVolume(PodVolume, segs)
+		r.parsePodVolume(PodVolume, t)
 	case "volumeDevices":
-		r.parsePodVolume(PodBlockVolume, segs)
+		r.parsePodVolume(PodBlockVolume, t)
 	case "volume-subpaths":
-		r.parseSubPath(segs)
+		r.parseSubPath(t)
 	}
 }
 
 // parsePodVolume reads UID/{volumes,volumeDevices}/PLUGIN/NAME/...
-func (r *VolumeRef) parsePodVolume(kind Kind, segs []string) {
+func (r *VolumeRef) parsePodVolume(kind Kind, t trail) {
+	segs := t.segs
 	if len(segs) > 2 {
 		r.Plugin = unescape(segs[2])
 	}
@@ -142,13 +164,13 @@ func (r *VolumeRef) parsePodVolume(kind Kind, segs []string) {
 	}
 	r.Kind = kind
 	r.Name = segs[3]
-	r.Dir = r.at("pods", segs[:4]...)
-	rest := segs[4:]
+	r.Dir = t.dir(4)
+	skip := 4
 	switch {
 	case r.Plugin == csiPlugin && kind == PodVolume:
-		r.VolDataPath = path.Join(r.Dir, "vol_data.json")
-		if len(rest) > 0 && rest[0] == "mount" {
-			rest = rest[1:]
+		r.VolDataPath = r.Dir + "/vol_data.json"
+		if len(segs) > 4 && segs[4] == "mount" {
+			skip = 5
 		}
 	case r.Plugin == csiPlugin:
 		r.VolDataPath = r.at("plugins", csiPlugin, "volumeDevices", r.Name, "data", "vol_data.json")
@@ -160,17 +182,18 @@ func (r *VolumeRef) parsePodVolume(kind Kind, segs []string) {
 		// Raw block needs a PersistentVolume.
 		r.PV = r.Name
 	}
-	r.Rest = path.Join(rest...)
+	r.Rest = t.rest(skip)
 }
 
 // parseSubPath reads UID/volume-subpaths/VOLUME/CONTAINER/INDEX/...; VOLUME is
 // the PV's name where the pod uses a claim.
-func (r *VolumeRef) parseSubPath(segs []string) {
+func (r *VolumeRef) parseSubPath(t trail) {
+	segs := t.segs
 	if len(segs) < 3 {
 		return
 	}
 	r.Kind, r.Name = SubPath, segs[2]
-	r.Dir = r.at("pods", segs[:min(len(segs), 5)]...)
+	r.Dir = t.dir(min(len(segs), 5))
 	r.VolDataPath = r.at("pods", segs[0], "volumes", "kubernetes.io~csi", r.Name, "vol_data.json")
 	if isPVName(r.Name) {
 		r.PV = r.Name
@@ -181,7 +204,7 @@ func (r *VolumeRef) parseSubPath(segs []string) {
 	if len(segs) > 4 {
 		r.Index = segs[4]
 	}
-	r.Rest = path.Join(segs[min(len(segs), 5):]...)
+	r.Rest = t.rest(min(len(segs), 5))
 }
 
 // unescape undoes the kubelet's EscapeQualifiedName.

@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,7 +26,17 @@ func (s *stage) crowd(n int) *helper {
 	require.NoError(s.t, fs.Stop())
 	p.say("go")
 	require.Equal(s.t, "started", p.line())
-	time.Sleep(3 * time.Second) // the last of them get there
+	dir, err := fs.ConnectionDir()
+	require.NoError(s.t, err)
+	var waiting int
+	for end := time.Now().Add(patience); waiting < n; time.Sleep(100 * time.Millisecond) { // the last of them get there
+		text, err := os.ReadFile(filepath.Join(dir, "waiting"))
+		require.NoError(s.t, err)
+		waiting, err = strconv.Atoi(strings.TrimSpace(string(text)))
+		require.NoError(s.t, err)
+		require.True(s.t, time.Now().Before(end), "%d of %d threads are blocked", waiting, n)
+	}
+	time.Sleep(1500 * time.Millisecond) // more than the default threshold
 	return p
 }
 
