@@ -31,17 +31,32 @@ func (s *Session) walk(snap *facts.Snapshot, suspects []correlate.Suspect) {
 	for _, p := range suspects {
 		opts.Inodes = opts.Inodes || p.Lock
 	}
-	const walks = 2 // only what both see is believed
-	for range walks {
+	if !s.walks(snap, opts) {
+		return
+	}
+	if !opts.Inodes && correlate.NeedsInodes(snap, suspects, s.opts.Judge.Decoded) {
+		opts.Inodes = true
+		if !s.walks(snap, opts) {
+			return
+		}
+	}
+	snap.Degraded = append(snap.Degraded, s.walker.Degraded()...)
+}
+
+// walks replaces the snapshot's walks by two new ones: only what both see is
+// believed.
+func (s *Session) walks(snap *facts.Snapshot, opts loader.WalkOptions) bool {
+	snap.Walks = nil
+	for range 2 {
 		pass, err := s.walker.Walk(opts)
 		if err != nil {
 			snap.Skipped = append(snap.Skipped, facts.Skipped{What: "requests and locks in the kernel", Why: err.Error()})
 			snap.Walks = nil
-			return
+			return false
 		}
 		snap.Walks = append(snap.Walks, pass)
 	}
-	snap.Degraded = append(snap.Degraded, s.walker.Degraded()...)
+	return true
 }
 
 // closeWalker frees what walk loaded.

@@ -53,8 +53,9 @@ func judge(snap *facts.Snapshot, opts Options) (*world, *Report, error) {
 		w.shareRemedies(h)
 	}
 	sort.SliceStable(r.Hangs, func(i, j int) bool { return before(r.Hangs[i], r.Hangs[j]) })
+	w.groups(r.Hangs)
 	w.describe(r)
-	r.Summary = summarise(r, elsewhere)
+	r.Summary = w.summarise(r, elsewhere)
 	return w, r, nil
 }
 
@@ -149,7 +150,7 @@ func (w *world) bestPlace(t *events.Task, v stackView, reason Reason) (place, bo
 		list = append(walked, list...)
 	}
 	for _, pl := range list {
-		if !pl.pseudo && pl.kind != "" && compatible(pl.kind, v.fs) && w.blockingOn(t, pl.kind, v) {
+		if !pl.pseudo && pl.kind != "" && compatible(pl.kind, v.fs) && w.blockingOn(t, pl.kind, v) && !w.walkedElsewhere(t, &pl) {
 			return pl, true
 		}
 	}

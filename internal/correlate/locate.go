@@ -103,7 +103,7 @@ func (w *world) byAnchor(t *events.Task, pl *place) {
 	found, attached := w.history.LookupDevice(a.ns, a.device)
 	if a.mountID == 0 && !attached && a.device != "" {
 		// Known by the device alone (a mapping): it is held, and no table has it.
-		a.detached = len(found) > 0 || w.fuseDevice(a.device)
+		a.detached = a.detached || len(found) > 0 || w.fuseDevice(a.device)
 	}
 	if len(found) > 0 && (attached || a.detached) {
 		m := found[0]

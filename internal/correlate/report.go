@@ -114,6 +114,13 @@ type Hang struct {
 	// WaitsBehind is the ID of the root; null for a root, and for a victim whose
 	// root is not known.
 	WaitsBehind Text `json:"waits_behind"`
+	// Behind counts the other hung threads that wait behind this one, or for
+	// the same request, page or lock; nil: none.
+	Behind *Behind `json:"behind"`
+	// Group is the ID of the oldest root among the threads that wait for the
+	// same server on the same volume, by way of others or not: its own where it
+	// is alone.
+	Group Text `json:"group"`
 	// Effect is what does not work while this thread hangs, as far as its
 	// calls show it.
 	Effect Text `json:"effect"`
@@ -243,10 +250,32 @@ type WaitingOn struct {
 	Name Text   `json:"name"`
 	// Address is the server's, State what the kernel says of the session with
 	// it ("open, laggy").
-	Address  Text         `json:"address"`
-	State    Text         `json:"state"`
-	Request  *Request     `json:"request"`
-	Evidence List[string] `json:"evidence"`
+	Address Text     `json:"address"`
+	State   Text     `json:"state"`
+	Request *Request `json:"request"`
+	// OpenRequests are all that this client has open at the server; nil: none
+	// was seen.
+	OpenRequests *OpenRequests `json:"open_requests"`
+	Evidence     List[string]  `json:"evidence"`
+}
+
+// Behind counts threads that wait behind another.
+type Behind struct {
+	Threads   int `json:"threads"`
+	Processes int `json:"processes"`
+	// KernelThreads are among the threads.
+	KernelThreads int `json:"kernel_threads"`
+}
+
+// OpenRequests counts one client's requests to one server, whether a thread
+// waits for them or not (aborted, not yet safe on disk, read ahead).
+type OpenRequests struct {
+	Total int `json:"total"`
+	// Overdue are older than the threshold, as far as the kernel keeps times.
+	Overdue  int `json:"overdue"`
+	Unwaited int `json:"unwaited"` // no thread waits for these
+	// OldestMS is nil where the kernel keeps no time.
+	OldestMS *int64 `json:"oldest_ms"`
 }
 
 // Request is the request that a thread waits for an answer to.
@@ -260,10 +289,33 @@ type Request struct {
 
 // ServerCount says how many hung threads wait for one server.
 type ServerCount struct {
-	Name     string `json:"name"`
-	Threads  int    `json:"threads"`
-	Pods     int    `json:"pods"`
-	OldestMS int64  `json:"oldest_ms"`
+	Name          string `json:"name"`
+	Threads       int    `json:"threads"`
+	Processes     int    `json:"processes"`
+	KernelThreads int    `json:"kernel_threads"`
+	// Pods is how many pods' volumes they hang on.
+	Pods     int   `json:"pods"`
+	OldestMS int64 `json:"oldest_ms"`
+	// Requests are those of all clients on this node that threads hang on.
+	Requests *OpenRequests     `json:"requests"`
+	Volumes  List[VolumeCount] `json:"volumes"`
+}
+
+// VolumeCount says how many of a server's hung threads hang on one file
+// system.
+type VolumeCount struct {
+	// Group is the Hang.Group of all its threads.
+	Group   Text `json:"group"`
+	Kind    Text `json:"kind"`
+	Device  Text `json:"device"`
+	Source  Text `json:"source"` // of the mount, or the image: POOL/IMAGE
+	PV      Text `json:"pv"`
+	Threads int  `json:"threads"`
+	// OldestMS is the longest that one of them is blocked.
+	OldestMS int64 `json:"oldest_ms"`
+	// Pods have it mounted, whether a thread of theirs hangs or not:
+	// NAMESPACE/NAME, or the UID where the name is not known.
+	Pods List[string] `json:"pods"`
 }
 
 // Summary adds a report up.

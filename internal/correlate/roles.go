@@ -1,8 +1,10 @@
 package correlate
 
 import (
+	"fmt"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/hangtrace/hangtrace/internal/events"
 )
@@ -42,7 +44,7 @@ func (w *world) rootOf(t *events.Task, hung map[int]*Hang) *Hang {
 	for range deepest {
 		holder := w.holder(t)
 		if holder == 0 {
-			return w.faultBefore(t, hung)
+			return w.readerBefore(t, hung)
 		}
 		if holder == t.TID {
 			return nil
@@ -65,15 +67,47 @@ func (w *world) holder(t *events.Task) int {
 	if t.BlockerTID != 0 {
 		return t.BlockerTID
 	}
-	if e := w.explained[t.TID]; e != nil {
+	if e := w.explained[t.TID]; e != nil && e.holder != 0 {
 		return e.holder
 	}
-	return 0
+	return w.journalThread(t)
+}
+
+// readerBefore is the hang behind which a thread waits for a lock that is held
+// for reading: the kernel keeps one of the holders at most, and that one may
+// have let go since. It is believed if it hangs itself on the same file
+// system, for another reason than a lock.
+func (w *world) readerBefore(t *events.Task, hung map[int]*Hang) *Hang {
+	e := w.explained[t.TID]
+	if e == nil || e.maybe == 0 || e.maybe == t.TID {
+		return w.faultBefore(t, hung)
+	}
+	h := hung[e.maybe]
+	if h == nil || w.waitsForThread(w.byTID[e.maybe]) || h.Mount == nil || string(h.Mount.Device) != e.dev {
+		return nil
+	}
+	return h
+}
+
+// cycle is a circle of holders that a thread waits in or behind: nobody in it
+// will ever go on. nil: there is none.
+func (w *world) cycle(t *events.Task) []int {
+	var chain []int
+	for at := t; at != nil; at = w.byTID[w.holder(at)] {
+		if i := slices.Index(chain, at.TID); i >= 0 {
+			return append(chain[i:], at.TID)
+		}
+		chain = append(chain, at.TID)
+	}
+	return nil
 }
 
 // waitsForThread tells whether a thread waits for another one, not for a
 // server. A request with its name on it outranks what the stack looks like.
 func (w *world) waitsForThread(t *events.Task) bool {
+	if w.journalThread(t) != 0 {
+		return true
+	}
 	if e := w.explained[t.TID]; e != nil {
 		return e.on.Kind == "lock"
 	}
@@ -138,10 +172,17 @@ func assignRoles(w *world, hangs []*Hang) {
 		}
 		on := lockOf(root, t.BlockerTID, v)
 		if e := w.explained[t.TID]; e != nil {
-			on.Evidence = append(e.on.Evidence, on.Evidence...)
-			if on.Name == "" {
+			on.Evidence = append(append(List[string]{}, e.on.Evidence...), on.Evidence...)
+			if e.on.Name != "" {
 				on.Name = e.on.Name
 			}
+		}
+		if tid := w.journalThread(t); tid != 0 {
+			on.Name = Text(fmt.Sprintf("journal of %s", w.deviceName(t)))
+			on.Evidence = append(List[string]{fmt.Sprintf("written by thread %d (%s)", tid, w.byTID[tid].Comm)}, on.Evidence...)
+		}
+		if circle := w.cycle(t); circle != nil {
+			on.Evidence = append(on.Evidence, "the holders wait for each other, for ever: "+strings.Trim(strings.Join(strings.Fields(fmt.Sprint(circle)), " -> "), "[]"))
 		}
 		h.WaitingOn = on
 		if root != nil {

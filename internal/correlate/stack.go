@@ -61,6 +61,9 @@ var (
 		"d_alloc_parallel", "d_wait_lookup", "__wait_on_freeing_inode", "lock_rename*", "iterate_dir", "inode_lock*",
 		"__rt_mutex*", "rwsem_*", "lock_mount*", "percpu_rwsem_wait", "__percpu_down_read", "vma_start_read*", "__vma_start_write", "vma_wait_*",
 		"walk_component", "lookup_slow", "open_last_lookups", "lookup_open*",
+		// The file systems' own, around an inode's lock: the lock's frames are
+		// not on stacks where they are inlined or belong to the scheduler.
+		"ceph_start_io_*", "nfs_start_io_*", "netfs_start_io_*", "fuse_lock_inode",
 	}
 	pageFrames = []string{
 		"folio_wait_bit*", "wait_on_page_bit*", "folio_wait_*", "wait_on_page_*", "__lock_page*", "__folio_lock*", "filemap_fault",
@@ -177,6 +180,8 @@ func (r *stackReader) view(frames []string, wchan string) stackView {
 // which is further in than any file-system code.
 func (v *stackView) look(frame string, c frameClass) {
 	switch {
+	case v.kind == waitUnknown && c.lock:
+		v.kind, v.frame, v.fs = waitLock, frame, c.fs
 	case c.isFS && v.kind == waitLock:
 		// The file system's own frame around a lock: it waits for the lock.
 		if v.fs == "" {
@@ -195,8 +200,6 @@ func (v *stackView) look(frame string, c frameClass) {
 		if v.server == "" {
 			v.server = c.server
 		}
-	case v.kind == waitUnknown && c.lock:
-		v.kind, v.frame = waitLock, frame
 	case v.kind == waitUnknown && c.page:
 		v.kind, v.frame = waitPage, frame
 	}

@@ -26,6 +26,7 @@ func TestStackTable(t *testing.T) {
 		{"victim, older rwsem", "call_rwsem_down_write_failed down_write path_openat", lock, "", ""},
 		{"victim of a readdir", "rwsem_down_read_slowpath iterate_dir __x64_sys_getdents64", lock, "", ""},
 		{"wchan of a victim", "walk_component", lock, "", ""},
+		{"read behind a write of the inode", "ceph_start_io_read[ceph] ceph_read_iter[ceph] vfs_read", lock, mounts.KindCephFS, ""},
 		{"parallel lookup", "d_alloc_parallel __lookup_slow walk_component", lock, "", ""},
 		{"df, MON silent", "wait_generic_request[libceph] ceph_monc_do_statfs[libceph] ceph_statfs[ceph] statfs_by_dentry", fs, mounts.KindCephFS, "mon"},
 		{"write waits for caps", "wait_woken ceph_get_caps[ceph] ceph_write_iter[ceph] vfs_write", fs, mounts.KindCephFS, ""},

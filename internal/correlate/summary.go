@@ -69,7 +69,7 @@ func (w *world) hungTargets(r *Report) {
 	}
 }
 
-func summarise(r *Report, elsewhere map[string]int) Summary {
+func (w *world) summarise(r *Report, elsewhere map[string]int) Summary {
 	s := Summary{HungThreads: len(r.Hangs), Elsewhere: elsewhere}
 	for _, h := range r.Hangs {
 		if h.Role == RoleRoot {
@@ -79,7 +79,8 @@ func summarise(r *Report, elsewhere map[string]int) Summary {
 		}
 		s.OldestMS = max(s.OldestMS, h.Blocked.ForMS)
 	}
-	s.ByServer = byServer(r.Hangs)
+	s.ByServer = w.byServer(r.Hangs)
+	r.Summary.ByServer = s.ByServer
 	s.Verdict = verdict(r, elsewhere)
 	return s
 }
@@ -112,10 +113,23 @@ func verdict(r *Report, elsewhere map[string]int) string {
 		}
 		fmt.Fprintf(&b, "; %d more %s, %d in all in %s", n, plural(n, "thread hangs", "threads hang"), len(r.Hangs), count(len(pids), "process", "processes"))
 	}
+	b.WriteString(oneServer(r.Summary.ByServer, len(r.Hangs)))
 	if rest != "" {
 		b.WriteString("; " + rest)
 	}
 	return b.String()
+}
+
+// oneServer says that all hung threads wait for the same server, if they do.
+func oneServer(list []ServerCount, hung int) string {
+	if hung < 2 || len(list) != 1 || list[0].Threads != hung {
+		return ""
+	}
+	of := ""
+	if n := list[0].Pods; n > 0 {
+		of = " on volumes of " + count(n, "pod", "pods")
+	}
+	return fmt.Sprintf("; all %d%s wait for %s", hung, of, list[0].Name)
 }
 
 func where(h *Hang) string {
@@ -182,54 +196,3 @@ func plural(n int, one, many string) string {
 }
 
 func count(n int, one, many string) string { return fmt.Sprintf("%d %s", n, plural(n, one, many)) }
-
-// byServer groups hung threads by whom they wait for; a victim counts for the
-// server that its root waits for.
-func byServer(hangs []*Hang) List[ServerCount] {
-	byID := make(map[string]*Hang, len(hangs))
-	for _, h := range hangs {
-		byID[h.ID] = h
-	}
-	counts := make(map[string]*ServerCount)
-	pods := make(map[string]map[string]bool)
-	for _, h := range hangs {
-		name := serverOf(h)
-		if root := byID[string(h.WaitsBehind)]; root != nil {
-			name = serverOf(root)
-		}
-		if name == "" {
-			continue
-		}
-		c := counts[name]
-		if c == nil {
-			c = &ServerCount{Name: name}
-			counts[name], pods[name] = c, make(map[string]bool)
-		}
-		c.Threads++
-		c.OldestMS = max(c.OldestMS, h.Blocked.ForMS)
-		if h.Volume != nil && h.Volume.Pod != nil && h.Volume.Pod.UID != "" {
-			pods[name][string(h.Volume.Pod.UID)] = true
-		}
-	}
-	var list List[ServerCount]
-	for _, name := range slices.Sorted(maps.Keys(counts)) {
-		counts[name].Pods = len(pods[name])
-		list = append(list, *counts[name])
-	}
-	slices.SortStableFunc(list, func(a, b ServerCount) int { return b.Threads - a.Threads })
-	return list
-}
-
-func serverOf(h *Hang) string {
-	on := h.WaitingOn
-	if on == nil || on.Kind == "unknown" || on.Kind == "lock" {
-		return ""
-	}
-	if on.Name == "" || on.Name == "unknown" {
-		return on.Kind
-	}
-	if on.Address != "" {
-		return string(on.Name) + " " + string(on.Address)
-	}
-	return string(on.Name)
-}

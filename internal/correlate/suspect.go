@@ -5,6 +5,7 @@ import (
 
 	"github.com/hangtrace/hangtrace/internal/events"
 	"github.com/hangtrace/hangtrace/internal/facts"
+	"github.com/hangtrace/hangtrace/internal/mounts"
 	"github.com/hangtrace/hangtrace/internal/syscalls"
 )
 
@@ -155,6 +156,25 @@ func (w *world) suspect(t *events.Task) Suspect {
 		}
 	}
 	return s
+}
+
+// NeedsInodes tells that the walks so far leave a thread unexplained that
+// sleeps in the code of cephfs or FUSE: it may be queued at an inode's lock.
+func NeedsInodes(snap *facts.Snapshot, suspects []Suspect, d *Decoded) bool {
+	w, err := newWorld(snap, Options{Decoded: d})
+	if err != nil {
+		return false
+	}
+	for _, s := range suspects {
+		t := w.byTID[s.TID]
+		if t == nil || w.explained[s.TID] != nil || t.BlockerTID != 0 {
+			continue
+		}
+		if v := w.view(t); v.kind == waitFS && (v.fs == mounts.KindCephFS || v.fs == mounts.KindFuse) {
+			return true
+		}
+	}
+	return false
 }
 
 // VolumeDataPaths lists the vol_data.json files that would tell more about the

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/hangtrace/hangtrace/internal/events"
+	"github.com/hangtrace/hangtrace/internal/mounts"
 )
 
 // explained is what the walk over the kernel's structures says of one thread's
@@ -16,10 +17,18 @@ type explained struct {
 	dev, path string
 	// holder is the thread that holds what is waited for; 0 for a server.
 	holder int
-	ageNS  uint64
+	// maybe is a thread that may hold it: the last that took it for reading.
+	maybe int
+	ageNS uint64
 	// killable tells whether SIGKILL ends the wait; nil where the wait does
 	// not tell more than the thread's state.
 	killable *bool
+	// key is what is waited for: threads with the same one wait for the same
+	// request, page or lock.
+	key string
+	// buffer tells that it is a block of a journalled file system's device: a
+	// journal's own thread may be what writes it.
+	buffer bool
 }
 
 // indexWalk joins the walks with the threads. A thread's ID alone is not
@@ -29,6 +38,9 @@ func (w *world) indexWalk() {
 	var err error
 	if w.walk, err = w.opts.Decoded.agreed(w.snap); err != nil {
 		return // a walk that cannot be read explains nothing
+	}
+	if w.opts.walk != nil {
+		w.walk = *w.opts.walk
 	}
 	w.indexRequests()
 	w.indexLocks()
@@ -47,195 +59,12 @@ func (w *world) explain(list []events.Waiter, e *explained) {
 	}
 }
 
-func (w *world) indexRequests() {
-	for i := range w.walk.MDSRequests {
-		q := &w.walk.MDSRequests[i]
-		target := q.Path
-		if target == "" {
-			target = q.Path1
-		}
-		on := &WaitingOn{Kind: "mds", Name: "unknown", Address: Text(q.Peer), State: Text(w.sessionState(q)), Request: &Request{
-			ID: fmt.Sprint(q.TID), Op: Text(q.OpName), Target: Text(target), ForMS: new(int64(q.AgeNS / 1e6)), Attempts: &q.Attempts,
-		}}
-		if q.Rank >= 0 {
-			on.Name = Text(fmt.Sprintf("mds.%d", q.Rank))
-		}
-		on.Evidence = append(on.Evidence, "request in the kernel client's own list, seen twice")
-		w.explain(q.Waiters, &explained{on: on, dev: q.Dev.String(), path: q.Path, ageNS: q.AgeNS})
-	}
-	for i := range w.walk.OSDRequests {
-		w.osdRequest(&w.walk.OSDRequests[i])
-	}
-	for i := range w.walk.MONRequests {
-		q := &w.walk.MONRequests[i]
-		on := &WaitingOn{Kind: "mon", Name: "unknown", Request: &Request{ID: fmt.Sprint(q.TID), Op: Text(q.OpName)}}
-		for _, c := range w.walk.Clients {
-			if c.Addr == q.Client && c.MonRank >= 0 {
-				on.Name, on.Address = Text(fmt.Sprintf("mon.%d", c.MonRank)), Text(c.MonAddr)
-			}
-			if c.Addr == q.Client && c.Hunting {
-				on.State = "looking for a monitor"
-			}
-		}
-		on.Evidence = append(on.Evidence, "request in the kernel client's own list, seen twice")
-		w.explain(q.Waiters, &explained{on: on})
-	}
-	for i := range w.walk.FuseRequests {
-		w.fuseRequest(&w.walk.FuseRequests[i])
-	}
-}
-
-// sessionState joins what the client and the monitors say of an MDS.
-func (w *world) sessionState(q *events.MDSRequest) string {
-	var parts []string
-	if q.Session != "" {
-		parts = append(parts, "session "+q.Session)
-	}
-	for _, s := range w.walk.Sessions {
-		if s.Dev != q.Dev || s.Rank != q.Rank {
-			continue
-		}
-		if s.Laggy {
-			parts = append(parts, "laggy")
-		}
-		if s.MapState != "" && s.MapState != "active" {
-			parts = append(parts, s.MapState)
-		}
-	}
-	return strings.Join(parts, ", ")
-}
-
-func (w *world) osdRequest(q *events.OSDRequest) {
-	on := &WaitingOn{Kind: "osd", Name: "unknown", Address: Text(q.Peer), Request: &Request{
-		ID: fmt.Sprint(q.TID), Op: "read", Target: Text(q.Object), ForMS: new(int64(q.AgeNS / 1e6)), Attempts: &q.Attempts,
-	}}
-	if q.Write {
-		on.Request.Op = "write"
-	}
-	if q.OSD >= 0 {
-		on.Name = Text(fmt.Sprintf("osd.%d", q.OSD))
-	} else {
-		on.State = "no OSD is up for it"
-	}
-	if q.Paused {
-		on.State = "paused by the OSD map (full, or pause is set)"
-	}
-	on.Evidence = append(on.Evidence, "request in the kernel client's own list, seen twice")
-	w.explain(q.Waiters, &explained{on: on, dev: q.Dev.String(), path: q.Path, ageNS: q.AgeNS})
-}
-
-func (w *world) fuseRequest(q *events.FuseRequest) {
-	on := &WaitingOn{Kind: "fuse-daemon", Name: Text(fmt.Sprintf("fuse connection %d", q.Conn)), Request: &Request{
-		ID: fmt.Sprint(q.Unique), Op: Text(q.OpName), Target: Text(q.Path),
-	}}
-	if on.Request.Target == "" {
-		on.Request.Target = Text(fmt.Sprintf("node %d", q.NodeID))
-	}
-	if q.AgeNS != 0 {
-		on.Request.ForMS = new(int64(q.AgeNS / 1e6))
-	}
-	switch q.List {
-	case events.FusePending:
-		on.State = "the daemon has not read it"
-	case events.FuseProcessing:
-		on.State = "the daemon has read it and does not answer"
-	case events.FuseBackground:
-		on.State = "waits for its turn"
-	case events.FuseIO:
-		on.State = "is being copied"
-	}
-	w.daemon(on, q.Conn)
-	for _, sb := range w.walk.Superblocks {
-		if sb.Fuse != nil && sb.Fuse.Number == q.Conn {
-			on.Evidence = append(on.Evidence, fmt.Sprintf("requests waiting: %d", sb.Fuse.Waiting))
-		}
-	}
-	on.Evidence = append(on.Evidence, "request in the kernel's own list, seen twice")
-	// A killed caller takes back a request that the daemon has not read; one
-	// that it has read keeps its caller.
-	killable := q.List == events.FusePending || q.List == events.FuseBackground
-	w.explain(q.Waiters, &explained{on: on, dev: q.Dev.String(), path: q.Path, ageNS: q.AgeNS, killable: &killable})
-}
-
-// indexLocks joins the waits that are behind another thread, and the pages
-// whose request nobody waits for directly.
-func (w *world) indexLocks() {
-	for i := range w.walk.Locks {
-		l := &w.walk.Locks[i]
-		e := &explained{dev: l.Dev.String(), path: l.Path, on: &WaitingOn{Kind: "lock", Name: Text(l.Kind + " of " + orUnknown(l.Path))}}
-		if l.OwnerTID != 0 && !l.ReadOwned {
-			e.holder = l.OwnerTID
-			e.on.Evidence = append(e.on.Evidence, fmt.Sprintf("held by thread %d (%s)", l.OwnerTID, l.OwnerComm))
-		} else if l.ReadOwned {
-			e.on.Evidence = append(e.on.Evidence, fmt.Sprintf("held for reading, last seen by thread %d (%s)", l.OwnerTID, l.OwnerComm))
-		}
-		w.explain(l.Waiters, e)
-	}
-	for i := range w.walk.Lookups {
-		l := &w.walk.Lookups[i]
-		e := &explained{dev: l.Dev.String(), path: l.Path, holder: l.OwnerTID, on: &WaitingOn{Kind: "lock", Name: Text("look-up of " + orUnknown(l.Path))}}
-		if l.OwnerTID != 0 {
-			e.on.Evidence = append(e.on.Evidence, fmt.Sprintf("thread %d (%s) is looking it up", l.OwnerTID, l.OwnerComm))
-		}
-		w.explain(l.Waiters, e)
-	}
-	for i := range w.walk.Pages {
-		w.page(&w.walk.Pages[i])
-	}
-	for i := range w.walk.CapWaits {
-		c := &w.walk.CapWaits[i]
-		on := &WaitingOn{Kind: "unknown", Name: "capabilities"}
-		on.Evidence = append(on.Evidence, fmt.Sprintf("waits for caps on inode %#x: needs %#x, wants %#x", c.Ino, c.Need, c.Want),
-			"a healthy cluster may have another client that withholds them: ceph tell mds.0 session ls")
-		w.explain(c.Waiters, &explained{on: on, dev: c.Dev.String()})
-	}
-}
-
-func orUnknown(path string) string {
-	if path == "" {
-		return "an unknown entry"
-	}
-	return path
-}
-
-// page explains a wait for a page by the request that brings it, where one for
-// the same inode is open.
-func (w *world) page(p *events.PageWait) {
-	e := &explained{dev: p.Dev.String(), path: p.Path}
-	for i := range w.walk.OSDRequests {
-		q := &w.walk.OSDRequests[i]
-		if q.Dev == p.Dev && q.Ino == p.Ino && q.Ino != 0 {
-			only := *q
-			only.Waiters = p.Waiters
-			only.Path = p.Path
-			w.osdRequest(&only)
-			return
-		}
-	}
-	for i := range w.walk.FuseRequests {
-		q := &w.walk.FuseRequests[i]
-		if q.Dev == p.Dev && q.NodeID == p.NodeID && p.NodeID != 0 {
-			only := *q
-			only.Waiters = p.Waiters
-			only.Path = p.Path
-			w.fuseRequest(&only)
-			return
-		}
-	}
-	for _, d := range w.walk.RBDs {
-		if d.Dev == p.Dev {
-			e.on = &WaitingOn{Kind: "block-device", Name: Text(fmt.Sprintf("rbd%d", d.ID)), Evidence: []string{"rbd image: " + d.Pool + "/" + d.Image}}
-			w.explain(p.Waiters, e)
-			return
-		}
-	}
-	e.on = &WaitingOn{Kind: "unknown", Evidence: []string{fmt.Sprintf("page %d of inode %d (%s), seen twice", p.Index, p.Ino, p.Bit)}}
-	w.explain(p.Waiters, e)
-}
-
 // applyWalk puts what the walk explains into a hang.
 func (w *world) applyWalk(t *events.Task, h *Hang, pl *place) {
 	e := w.explained[t.TID]
+	if e == nil {
+		e = w.ofImage(h)
+	}
 	if e == nil {
 		return
 	}
@@ -259,6 +88,40 @@ func (w *world) applyWalk(t *events.Task, h *Hang, pl *place) {
 	}
 }
 
+// ofImage explains a thread that waits in the code of a file system over rbd
+// for what the walk does not see (XFS's log and buffers, a journal): it waits
+// for one of the image's requests, if any is open.
+func (w *world) ofImage(h *Hang) *explained {
+	if h.Mount == nil || h.Mount.Kind != Text(mounts.KindRBD) || h.WaitingOn == nil || h.WaitingOn.Kind != "block-device" {
+		return nil
+	}
+	for i := range w.walk.RBDs {
+		d := &w.walk.RBDs[i]
+		dev := events.Dev(0)
+		if found := w.rbdOf(string(h.Mount.Device)); found != nil {
+			d, dev = found, found.Dev
+		} else if string(h.Mount.Image) != imageOf(d) {
+			continue
+		}
+		e := w.rbdWait(d, false, dev, "", "", "which of them the thread waits for is not known")
+		e.ageNS = 0
+		if e.on.Kind != "osd" {
+			return nil
+		}
+		return e
+	}
+	return nil
+}
+
+// rbdOf finds the image of a device by its numbers.
+func (w *world) rbdOf(device string) *events.RBDDevice {
+	var major, minor uint32
+	if _, err := fmt.Sscanf(device, "%d:%d", &major, &minor); err != nil {
+		return nil
+	}
+	return w.rbd(events.Dev(major<<20 | minor))
+}
+
 // walkedPlaces names the file a thread waits for where its call does not: a
 // page fault, a kernel thread, a call on a detached mount.
 func (w *world) walkedPlaces(t *events.Task) []place {
@@ -266,7 +129,7 @@ func (w *world) walkedPlaces(t *events.Task) []place {
 	if e == nil || e.dev == "" || e.dev == "0:0" {
 		return nil
 	}
-	pl := place{anchor: &anchor{device: e.dev, ns: t.MountNS, detached: w.detached(e.dev)}, path: Path{Source: pathNone}}
+	pl := place{anchor: &anchor{device: e.dev, ns: t.MountNS, detached: w.detached(e.dev), fstype: w.fstype(e.dev)}, path: Path{Source: pathNone}}
 	w.byAnchor(t, &pl)
 	if e.path != "" {
 		pl.path = Path{Value: Text(e.path), Source: pathKernel}
@@ -280,6 +143,24 @@ func (w *world) walkedPlaces(t *events.Task) []place {
 // below joins a mount point and a path within the mounted file system.
 func below(point, path string) string {
 	return strings.TrimSuffix(point, "/") + "/" + strings.TrimPrefix(path, "/")
+}
+
+// fstype is the type of a walked super block; "" for one that was not walked.
+func (w *world) fstype(dev string) string {
+	for _, s := range w.walk.Superblocks {
+		if s.Dev.String() == dev {
+			return s.FSType
+		}
+	}
+	return ""
+}
+
+// walkedElsewhere tells that the walk saw the thread wait on another super
+// block than the one that mount tables give for its path today.
+func (w *world) walkedElsewhere(t *events.Task, pl *place) bool {
+	e := w.explained[t.TID]
+	return e != nil && e.dev != "" && e.dev != "0:0" && pl.anchor == nil && pl.mount != nil &&
+		pl.mount.Device != "" && string(pl.mount.Device) != e.dev && w.fstype(e.dev) != ""
 }
 
 // detached tells whether every mount of a super block is out of every

@@ -23,6 +23,9 @@ type Options struct {
 	Memory *Memory
 	// Decoded saves decoding the same passes again. This field is optional.
 	Decoded *Decoded
+
+	// walk stands in for the snapshot's walks in tests.
+	walk *events.Walk
 }
 
 // Memory is what a live session knows from earlier snapshots.
@@ -106,6 +109,7 @@ type world struct {
 	lastWarnings List[string]
 	walk         events.Walk
 	explained    map[int]*explained       // by TID
+	journals     map[string]int           // TIDs of journal threads by name; made when first asked for
 	users        map[int]*facts.UserStack // by TID; made when first asked for
 }
 

@@ -153,6 +153,7 @@ type CephClient struct {
 	ID       uint64 // "client<ID>"
 	MonRank  int    // -1: none
 	MonAddr  string
+	MonConn  ConnState
 	Hunting  bool // looks for a monitor
 	OSDEpoch uint32
 	// Requests are open OSD requests, Homeless those without an OSD.
@@ -181,10 +182,12 @@ type MDSSession struct {
 	// MapState is what the monitors say of this rank: "active", ...
 	MapState string
 	Peer     string
+	Conn     ConnState
 	Laggy    bool
 	Caps     int
 	// RenewedAgoNS is since when a renewal of the session has been asked for;
 	// TTLNS how long caps hold still, negative once they lapsed. 0: unknown.
+	// An answer sets TTLNS to the session timeout less RenewedAgoNS.
 	RenewedAgoNS, TTLNS int64
 
 	mdsc uint64
@@ -196,7 +199,23 @@ type OSDSession struct {
 	Client uint64
 	OSD    int
 	Peer   string
+	Conn   ConnState
 }
+
+// ConnState is how far the connection with a server is: CEPH_CON_S_* of
+// include/linux/ceph/messenger.h, the same since 5.11 (2f713615ddd9).
+type ConnState uint32
+
+// The ends of the range; between them it is being made.
+const (
+	ConnClosed  ConnState = 1
+	ConnOpen    ConnState = 12
+	ConnStandby ConnState = 13 // lost, and nothing to send
+)
+
+// Lost tells that there is no connection now: the server's host does not
+// answer, or refuses.
+func (c ConnState) Lost() bool { return c >= ConnClosed && c <= ConnStandby && c != ConnOpen }
 
 // MDSRequest is an open request to an MDS.
 type MDSRequest struct {

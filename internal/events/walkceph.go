@@ -21,7 +21,7 @@ func (d *walkDecoder) ceph(kind uint32, f *fields) {
 		d.client(f)
 	case kindWalkOSD:
 		o := OSDSession{Addr: f.u64(), Client: f.u64(), OSD: int(int32(f.u32()))}
-		f.u32() // state of the connection
+		o.Conn = ConnState(f.u32())
 		o.Peer = f.peer()
 		d.w.OSDs = append(d.w.OSDs, o)
 	case kindWalkOSDReq:
@@ -68,7 +68,7 @@ func (d *walkDecoder) session(f *fields) {
 	f.u64() // s_ttl: when the MDS would close it
 	renew, capTTL := f.u64(), f.u64()
 	s.Rank, s.State = int(int32(f.u32())), nameOf(sessionStates[:], f.u32())
-	f.u32() // state of the connection
+	s.Conn = ConnState(f.u32())
 	state := int32(f.u32())
 	var ok bool
 	if s.MapState, ok = mdsStates[state]; !ok {
@@ -120,7 +120,7 @@ func (d *walkDecoder) client(f *fields) {
 	f.at += 16
 	c.MonAddr = f.peer()
 	c.MonRank = int(int32(f.u32()))
-	f.u32() // state of the connection
+	c.MonConn = ConnState(f.u32())
 	c.Hunting = f.u32()&walkHunting != 0
 	c.OSDEpoch, c.Requests, c.Homeless = f.u32(), int(f.u32()), int(f.u32())
 	d.w.Clients = append(d.w.Clients, c)

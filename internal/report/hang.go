@@ -106,7 +106,20 @@ func (p *page) hang(h *correlate.Hang) {
 	p.stack(h.KernelStack)
 	p.userStack(h)
 	p.waits(h.WaitingOn)
+	p.behind(h.Behind)
 	p.remedies(h)
+}
+
+// behind says "37 threads in 5 processes wait behind it".
+func (p *page) behind(b *correlate.Behind) {
+	if b == nil {
+		return
+	}
+	line := count(b.Threads, "thread") + " in " + count(b.Processes, "process")
+	if b.KernelThreads > 0 {
+		line += fmt.Sprintf(" (%s)", count(b.KernelThreads, "kernel thread"))
+	}
+	p.row("behind it", line)
 }
 
 func (p *page) call(h *correlate.Hang) {

@@ -135,13 +135,55 @@ func (p *page) byServer(list []correlate.ServerCount) {
 		return
 	}
 	for _, s := range list {
-		line := fmt.Sprintf("%s for %s, the oldest for %s", count(s.Threads, "thread waits"), clean(s.Name), span(millis(s.OldestMS)))
-		if s.Threads > 1 {
-			line = fmt.Sprintf("%d threads wait for %s, the oldest for %s", s.Threads, clean(s.Name), span(millis(s.OldestMS)))
-		}
-		if s.Pods > 0 {
-			line += ", volumes of " + count(s.Pods, "pod")
-		}
-		p.words("- ", "  ", line)
+		p.server(&s)
 	}
+}
+
+func (p *page) server(s *correlate.ServerCount) {
+	waits := count(s.Threads, "thread waits")
+	if s.Threads > 1 {
+		waits = fmt.Sprintf("%d threads", s.Threads)
+		if s.Processes > 1 {
+			waits += fmt.Sprintf(" in %d processes", s.Processes)
+		}
+		if s.KernelThreads > 0 {
+			waits += fmt.Sprintf(" (%s)", count(s.KernelThreads, "kernel thread"))
+		}
+		waits += " wait"
+	}
+	line := fmt.Sprintf("%s for %s, the oldest for %s", waits, clean(s.Name), span(millis(s.OldestMS)))
+	if s.Pods > 0 {
+		line += ", volumes of " + count(s.Pods, "pod")
+	}
+	if s.Requests != nil {
+		line += "; " + openRequests(s.Requests)
+	}
+	p.words("- ", "  ", line)
+	for _, v := range s.Volumes {
+		p.volumeCount(&v)
+	}
+}
+
+// volumeCount names who else has a volume mounted: they will hang, too.
+func (p *page) volumeCount(v *correlate.VolumeCount) {
+	name := v.PV.Or(string(v.Source.Or(string(v.Device))))
+	if name == "" || len(v.Pods) == 0 {
+		return
+	}
+	line := fmt.Sprintf("%s %s: %s; mounted by %s", clean(v.Kind.Or("volume")), clean(name), count(v.Threads, "thread"),
+		clean(strings.Join(v.Pods, ", ")))
+	p.words("  - ", "    ", line)
+}
+
+// openRequests says "5 requests open, the oldest for 14s, 2 of them without a
+// waiting thread".
+func openRequests(o *correlate.OpenRequests) string {
+	text := count(o.Total, "request") + " open"
+	if o.OldestMS != nil {
+		text += ", the oldest for " + span(millis(*o.OldestMS))
+	}
+	if o.Unwaited > 0 {
+		text += fmt.Sprintf(", %d without a waiting thread", o.Unwaited)
+	}
+	return text
 }

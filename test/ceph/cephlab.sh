@@ -11,10 +11,15 @@ usage() {
   cat <<'U'
 usage: cephlab.sh up                  mon, mgr, one OSD, one MDS; file system "labfs", pool "rbd"
        cephlab.sh down                stop all of it and forget it (idempotent)
-       cephlab.sh freeze DAEMON...    SIGSTOP; DAEMON is mds, osd, mon, mgr or all
+       cephlab.sh freeze DAEMON...    SIGSTOP; DAEMON is mds, osd, mon, mgr, fuse or all (but fuse)
        cephlab.sh thaw [DAEMON...]    SIGCONT (default all)
        cephlab.sh kill DAEMON         SIGKILL, as a crashed node; start brings it back
        cephlab.sh start mds|osd
+       cephlab.sh fuse up             a ceph-fuse client at $HANGTRACE_CEPH_RUN/fuse, in a mount
+                                      namespace of its own: nobody else walks into it
+       cephlab.sh fuse hold PATH      open and write a file of it, and keep it open: its capabilities
+       cephlab.sh fuse run COMMAND... run a command in that namespace
+       cephlab.sh fuse down
        cephlab.sh cut | uncut         drop all packets of the cluster, as a dead network
        cephlab.sh status
        cephlab.sh ceph ARGS... | rbd ARGS... | netns COMMAND...
@@ -184,10 +189,53 @@ up() {
   say "cluster ready in $(($(now) - began)) ms"
 }
 
+# The ceph-fuse client: what hangs on it must be seen by nobody but those who
+# enter its mount namespace.
+fuse_up() {
+  local parent p='' i
+  pid_of fuse >/dev/null && return 0
+  mkdir -p "$RUN/fuse"
+  setsid nsenter "--net=/run/netns/$NETNS" unshare -m --propagation private timeout -k 5 "$LIFE" \
+    /usr/bin/ceph-fuse -f -c "$CONF" --client_mountpoint=/ "$RUN/fuse" </dev/null >"$RUN/log/fuse.out" 2>&1 9>&- &
+  parent=$!
+  for ((i = 0; i < 200; i++)); do
+    p=$(tr -d ' ' <"/proc/$parent/task/$parent/children" 2>/dev/null)
+    [[ -n $p ]] && grep -qs " $RUN/fuse fuse.ceph-fuse " "/proc/$p/mounts" && break
+    p=''
+    sleep 0.1
+  done
+  [[ -n $p ]] || { kill -KILL "$parent" 2>/dev/null; die "ceph-fuse did not mount: $(tail -3 "$RUN/log/fuse.out")"; }
+  echo "$p" >"$RUN/fuse.pid"
+}
+
+fuse_run() { nsenter -t "$(pid_of fuse)" -m -n -- "$@"; }
+
+fuse_hold() {
+  local i
+  rm -f "$RUN/held"
+  # shellcheck disable=SC2016
+  nsenter -t "$(pid_of fuse)" -m -n -- sh -c 'exec 3<>"$1" && echo held >&3 && touch "$2" && exec sleep "$3"' hold "$RUN/fuse/$1" "$RUN/held" "$LIFE" </dev/null >/dev/null 2>&1 9>&- &
+  echo $! >"$RUN/holder.pid"
+  for ((i = 0; i < 100; i++)); do
+    [[ -e $RUN/held ]] && return 0
+    sleep 0.1
+  done
+  die "cannot hold $1"
+}
+
+# The daemon goes first: then nothing on its mount waits any more.
+fuse_down() {
+  local p
+  if p=$(pid_of fuse); then kill -KILL "$p"; fi
+  if p=$(recorded holder /usr/bin/sleep || recorded holder /bin/sleep); then kill -KILL "$p"; fi
+  rm -f "$RUN/fuse.pid" "$RUN/holder.pid" "$RUN/held"
+}
+
 down() {
   local t p i
   trap '' INT TERM HUP
   uncut 2>/dev/null
+  fuse_down
   for t in "${DAEMONS[@]}"; do
     if p=$(pid_of "$t"); then kill -KILL "$p"; fi # a stopped process dies of it, too
   done
@@ -206,7 +254,7 @@ signal_daemons() {
   shift
   [[ $* != all ]] || set -- "${DAEMONS[@]}"
   for t in "$@"; do
-    [[ " ${DAEMONS[*]} " == *" $t "* ]] || die "no daemon '$t' (there are: ${DAEMONS[*]} all)"
+    [[ " ${DAEMONS[*]} fuse " == *" $t "* ]] || die "no daemon '$t' (there are: ${DAEMONS[*]} all)"
     p=$(pid_of "$t") || { [[ $signal == CONT ]] && continue; die "ceph-$t does not run"; }
     kill "-$signal" "$p"
   done
@@ -262,6 +310,12 @@ case ${1:-} in
     case ${2:-} in
       mds) start_daemon mds -i a ;;
       osd) make_osd; start_daemon osd -i "$(<"$RUN/osd.id")" ;;
+      *) usage >&2; exit 2 ;;
+    esac ;;
+  fuse)
+    case ${2:-} in
+      up | down) "fuse_$2" ;;
+      run | hold) what=$2; shift 2; "fuse_$what" "$@" ;;
       *) usage >&2; exit 2 ;;
     esac ;;
   cut) cut_network ;;

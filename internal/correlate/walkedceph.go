@@ -1,0 +1,346 @@
+package correlate
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/hangtrace/hangtrace/internal/events"
+)
+
+// inKernelList is the evidence for a request that the walk saw.
+const inKernelList = "request in the kernel client's own list, seen twice"
+
+func (w *world) indexRequests() {
+	for i := range w.walk.MDSRequests {
+		w.mdsRequest(&w.walk.MDSRequests[i])
+	}
+	for i := range w.walk.OSDRequests {
+		q := &w.walk.OSDRequests[i]
+		e := w.osdWait(q)
+		e.dev, e.path = q.Dev.String(), q.Path
+		w.explain(q.Waiters, e)
+	}
+	for i := range w.walk.MONRequests {
+		w.monRequest(&w.walk.MONRequests[i])
+	}
+	for i := range w.walk.FuseRequests {
+		w.fuseRequest(&w.walk.FuseRequests[i])
+	}
+}
+
+func (w *world) mdsRequest(q *events.MDSRequest) {
+	on := w.mds(q.Dev, q.Rank)
+	on.Request = &Request{
+		ID: fmt.Sprint(q.TID), Op: Text(q.OpName), Target: Text(mdsTarget(q)), ForMS: new(int64(q.AgeNS / 1e6)), Attempts: &q.Attempts,
+	}
+	on.Evidence = append(List[string]{inKernelList}, on.Evidence...)
+	on.Evidence = append(on.Evidence, w.liveness(q.Dev, q.Rank, q.AgeNS)...)
+	safe := *on
+	safe.Evidence = append(List[string]{"answered, but not yet safe on the MDS's disk"}, on.Evidence...)
+	e := explained{on: on, dev: q.Dev.String(), path: q.Path, ageNS: q.AgeNS, key: fmt.Sprintf("mds %x", q.Addr)}
+	unsafe := e
+	unsafe.on = &safe
+	for _, waiter := range q.Waiters {
+		if waiter.How == events.WaitSafe {
+			w.explain([]events.Waiter{waiter}, &unsafe)
+		} else {
+			w.explain([]events.Waiter{waiter}, &e)
+		}
+	}
+}
+
+// mdsTarget names what a request is about, as the kernel's debugfs does where
+// there is no path.
+func mdsTarget(q *events.MDSRequest) string {
+	switch {
+	case q.Path != "":
+		return q.Path
+	case q.Path1 != "" && q.BaseIno > 1:
+		return fmt.Sprintf("#%#x/%s", q.BaseIno, strings.TrimPrefix(q.Path1, "/"))
+	case q.Path1 != "":
+		return q.Path1
+	case q.Ino != 0:
+		return fmt.Sprintf("#%#x", q.Ino)
+	case q.BaseIno != 0:
+		return fmt.Sprintf("#%#x", q.BaseIno)
+	}
+	return ""
+}
+
+// mds is an MDS as one client sees it. Rank -1: none is chosen yet, or it is
+// not known which.
+func (w *world) mds(dev events.Dev, rank int) *WaitingOn {
+	on := &WaitingOn{Kind: "mds", Name: "unknown", OpenRequests: w.openMDS(dev, rank)}
+	s := w.session(dev, rank)
+	if s == nil {
+		if rank >= 0 {
+			on.Name = Text(fmt.Sprintf("mds.%d", rank))
+		} else {
+			on.State = "no MDS chosen yet"
+		}
+		return on
+	}
+	on.Name, on.Address = Text(fmt.Sprintf("mds.%d", s.Rank)), Text(s.Peer)
+	parts := []string{"session " + s.State}
+	if s.Conn.Lost() {
+		parts = append(parts, "connection lost")
+	}
+	if s.Laggy {
+		parts = append(parts, "laggy")
+	}
+	if s.MapState != "" && s.MapState != "active" {
+		parts = append(parts, s.MapState)
+	}
+	on.State = Text(strings.Join(parts, ", "))
+	if w.monitorsSilent(dev) {
+		on.Evidence = append(on.Evidence, "the client has lost its monitor, too: the network or the whole cluster is silent")
+	}
+	return on
+}
+
+func (w *world) session(dev events.Dev, rank int) *events.MDSSession {
+	for i := range w.walk.Sessions {
+		if s := &w.walk.Sessions[i]; s.Dev == dev && s.Rank == rank {
+			return s
+		}
+	}
+	return nil
+}
+
+// onlyRank is the rank of a client's only MDS session; -1 if it has none or
+// several, of which nothing tells the one that a thread waits for.
+func (w *world) onlyRank(dev events.Dev) int {
+	rank := -1
+	for _, s := range w.walk.Sessions {
+		if s.Dev != dev {
+			continue
+		}
+		if rank >= 0 {
+			return -1
+		}
+		rank = s.Rank
+	}
+	return rank
+}
+
+// liveness says whether an MDS is silent as such, or answers this client's
+// other messages meanwhile. A client asks for the renewal of its session every
+// quarter of the session timeout, and an MDS answers that at once, whatever
+// its requests wait for.
+func (w *world) liveness(dev events.Dev, rank int, ageNS uint64) []string {
+	s, fs := w.session(dev, rank), w.cephFS(dev)
+	if s == nil || fs == nil || s.RenewedAgoNS <= 0 || s.TTLNS == 0 || fs.SessionTimeoutS == 0 {
+		return nil
+	}
+	timeout := int64(fs.SessionTimeoutS) * int64(time.Second)
+	answered := time.Duration(s.TTLNS+s.RenewedAgoNS-timeout).Abs() < time.Second
+	ago := time.Duration(s.RenewedAgoNS).Round(time.Second)
+	switch {
+	case !answered && ago >= 2*time.Second:
+		return []string{fmt.Sprintf("mds.%d has not answered the renewal of the session asked for %s ago: it is silent itself", rank, ago)}
+	case answered && uint64(s.RenewedAgoNS) < ageNS:
+		return []string{fmt.Sprintf("mds.%d has answered the renewal of the session asked for %s ago, after this request: it lives", rank, ago),
+			othersMayWithhold}
+	}
+	return nil
+}
+
+const othersMayWithhold = "another client may withhold capabilities: try: ceph tell mds.0 session ls; ceph tell mds.0 ops"
+
+func (w *world) cephFS(dev events.Dev) *events.CephFS {
+	for i := range w.walk.Superblocks {
+		if s := &w.walk.Superblocks[i]; s.Dev == dev {
+			return s.Ceph
+		}
+	}
+	return nil
+}
+
+// cephClient is the libceph client of a cephfs super block.
+func (w *world) cephClient(dev events.Dev) *events.CephClient {
+	fs := w.cephFS(dev)
+	if fs == nil {
+		return nil
+	}
+	for i := range w.walk.Clients {
+		if c := &w.walk.Clients[i]; c.FSID == fs.FSID && c.ID == fs.ClientID {
+			return c
+		}
+	}
+	return nil
+}
+
+func (w *world) monitorsSilent(dev events.Dev) bool {
+	c := w.cephClient(dev)
+	return c != nil && monitorLost(c)
+}
+
+func monitorLost(c *events.CephClient) bool { return c.Hunting || c.MonConn.Lost() }
+
+// openMDS counts a client's requests to one MDS, whoever waits for them.
+func (w *world) openMDS(dev events.Dev, rank int) *OpenRequests {
+	var o OpenRequests
+	for i := range w.walk.MDSRequests {
+		if q := &w.walk.MDSRequests[i]; q.Dev == dev && q.Rank == rank {
+			o.add(q.AgeNS, len(q.Waiters), w.opts.Threshold)
+		}
+	}
+	return o.orNil()
+}
+
+func (o *OpenRequests) add(ageNS uint64, waiters int, threshold time.Duration) {
+	o.Total++
+	if waiters == 0 {
+		o.Unwaited++
+	}
+	if ageNS == 0 {
+		return
+	}
+	age := int64(ageNS / 1e6)
+	if age >= threshold.Milliseconds() {
+		o.Overdue++
+	}
+	if o.OldestMS == nil || *o.OldestMS < age {
+		o.OldestMS = &age
+	}
+}
+
+func (o *OpenRequests) orNil() *OpenRequests {
+	if o.Total == 0 {
+		return nil
+	}
+	return o
+}
+
+// osdWait is a wait for an OSD request.
+func (w *world) osdWait(q *events.OSDRequest) *explained {
+	on := &WaitingOn{Kind: "osd", Name: "unknown", Address: Text(q.Peer), OpenRequests: w.openOSD(q.Client, q.OSD), Request: &Request{
+		ID: fmt.Sprint(q.TID), Op: "read", Target: Text(q.Object), ForMS: new(int64(q.AgeNS / 1e6)), Attempts: &q.Attempts,
+	}}
+	if q.Write {
+		on.Request.Op = "write"
+	}
+	if q.OSD >= 0 {
+		on.Name = Text(fmt.Sprintf("osd.%d", q.OSD))
+	} else {
+		on.State = "no OSD is up for it"
+	}
+	if q.Paused {
+		on.State = "paused by the OSD map (full, or pause is set)"
+	}
+	on.Evidence = append(on.Evidence, inKernelList)
+	for _, o := range w.walk.OSDs {
+		if o.Client == q.Client && o.OSD == q.OSD && q.OSD >= 0 && o.Conn.Lost() && on.State == "" {
+			on.State = "connection lost"
+		}
+	}
+	for i := range w.walk.Clients {
+		if c := &w.walk.Clients[i]; c.Addr == q.Client && monitorLost(c) {
+			on.Evidence = append(on.Evidence, "the client has lost its monitor, too: the network or the whole cluster is silent")
+		}
+	}
+	return &explained{on: on, ageNS: q.AgeNS, key: fmt.Sprintf("osd %x", q.Addr)}
+}
+
+func (w *world) openOSD(client uint64, osd int) *OpenRequests {
+	var o OpenRequests
+	for i := range w.walk.OSDRequests {
+		if q := &w.walk.OSDRequests[i]; q.Client == client && q.OSD == osd && !q.Linger {
+			o.add(q.AgeNS, len(q.Waiters), w.opts.Threshold)
+		}
+	}
+	return o.orNil()
+}
+
+func (w *world) monRequest(q *events.MONRequest) {
+	on := w.mon(q.Client)
+	on.Request = &Request{ID: fmt.Sprint(q.TID), Op: Text(q.OpName)}
+	on.Evidence = append(on.Evidence, inKernelList)
+	var o OpenRequests
+	for i := range w.walk.MONRequests {
+		if r := &w.walk.MONRequests[i]; r.Client == q.Client {
+			o.add(0, len(r.Waiters), w.opts.Threshold)
+		}
+	}
+	on.OpenRequests = o.orNil()
+	e := &explained{on: on, key: fmt.Sprintf("mon %x", q.Addr)}
+	for _, s := range w.walk.Superblocks {
+		if c := w.cephClient(s.Dev); c != nil && c.Addr == q.Client {
+			e.dev = s.Dev.String()
+		}
+	}
+	w.explain(q.Waiters, e)
+}
+
+// mon is the monitor that a client talks to, or looks for.
+func (w *world) mon(client uint64) *WaitingOn {
+	on := &WaitingOn{Kind: "mon", Name: "unknown"}
+	for i := range w.walk.Clients {
+		c := &w.walk.Clients[i]
+		if c.Addr != client {
+			continue
+		}
+		if c.MonRank >= 0 {
+			on.Name, on.Address = Text(fmt.Sprintf("mon.%d", c.MonRank)), Text(c.MonAddr)
+		}
+		switch {
+		case c.Hunting:
+			on.State = "looking for a monitor"
+		case c.MonConn.Lost():
+			on.State = "connection lost"
+		}
+	}
+	return on
+}
+
+// capWait explains a wait for capabilities: the MDS has to grant them, and may
+// itself be waiting for another client to give them back.
+func (w *world) capWait(c *events.CapWait) {
+	rank := w.onlyRank(c.Dev)
+	on := w.mds(c.Dev, rank)
+	if rank < 0 {
+		on.State, on.OpenRequests = "", nil
+	}
+	if c.TGID != 0 {
+		on.Evidence = append(on.Evidence, fmt.Sprintf("waits for capabilities on inode %#x: needs %s, wants %s", c.Ino, capNames(c.Need), capNames(c.Want)))
+	} else {
+		on.Evidence = append(on.Evidence, fmt.Sprintf("waits for a change of the capabilities on inode %#x", c.Ino))
+	}
+	// How long it waits is not kept: what was answered 2 s ago may be older.
+	live := w.liveness(c.Dev, rank, 0)
+	on.Evidence = append(on.Evidence, live...)
+	if len(live) == 0 {
+		on.Evidence = append(on.Evidence, othersMayWithhold)
+	}
+	w.explain(c.Waiters, &explained{on: on, dev: c.Dev.String(), key: fmt.Sprintf("caps %d %x", c.Dev, c.Ino)})
+}
+
+// capNames spells capability bits as Ceph does ("pAsLsXsFrwcb"), after
+// gcap_string of the kernel (fs/ceph/caps.c).
+func capNames(caps uint32) string {
+	const pin, generic = 1, "sxcrwbal" // shared, excl, cache, rd, wr, buffer, wrextend, lazyio
+	var b strings.Builder
+	if caps&pin != 0 {
+		b.WriteByte('p')
+	}
+	for _, group := range []struct {
+		name        byte
+		shift, mask uint32
+	}{{'A', 2, 3}, {'L', 4, 3}, {'X', 6, 3}, {'F', 8, 0xff}} {
+		bits := caps >> group.shift & group.mask
+		if bits == 0 {
+			continue
+		}
+		b.WriteByte(group.name)
+		for i := range len(generic) {
+			if bits&(1<<i) != 0 {
+				b.WriteByte(generic[i])
+			}
+		}
+	}
+	if b.Len() == 0 {
+		return "none"
+	}
+	return b.String()
+}
