@@ -102,8 +102,24 @@ func FormatReturn(c Call, args [6]uint64, ret int64) string {
 		return hex(v) + " (" + personality(c.Arch, uint32(v)) + ")"
 	case RetSched:
 		return hex(v) + " (" + schedName(c.Arch, v) + ")"
+	case RetMembarrier:
+		return withNames(v, hex(v), FlagNames(c.Arch, SetMembarrier, v))
+	case RetIOPrio:
+		return withNames(1, strconv.FormatInt(ret, 10), ioPrio(c.Arch, uint32(v)))
+	case RetTimeState:
+		return withNames(1, strconv.FormatInt(ret, 10), ValueName(c.Arch, SetTimestate, v))
+	case RetDumpable:
+		return withNames(1, strconv.FormatInt(ret, 10), ValueName(c.Arch, SetDumpable, v))
 	}
 	return strconv.FormatInt(ret, 10)
+}
+
+// withNames shows a value with what it means, unless it is 0.
+func withNames(v uint64, text, names string) string {
+	if v == 0 {
+		return text
+	}
+	return text + " (" + names + ")"
 }
 
 func withNote(v uint64, names string) string {

@@ -120,6 +120,10 @@ const (
 	RetSched       // sched_getscheduler
 	RetTime        // seconds since 1970
 	RetPersonality // the one before
+	RetMembarrier  // commands that there are
+	RetIOPrio      // an I/O priority
+	RetTimeState   // adjtimex
+	RetDumpable    // PR_GET_DUMPABLE
 )
 
 // RetFor gives the kind of the return value.

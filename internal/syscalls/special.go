@@ -220,7 +220,7 @@ func (w *writer) empty(a Arg) bool {
 		return false
 	}
 	switch a.Struct {
-	case StructSockaddr, StructSigset, StructFdset, StructOpenHow, StructSockoptval, StructCloneArgs, StructMountAttr:
+	case StructSockaddr, StructMsgbuf, StructSigset, StructFdset, StructOpenHow, StructSockoptval, StructCloneArgs, StructMountAttr:
 		return false
 	}
 	v := w.at(n)

@@ -76,6 +76,10 @@ const (
 	SetMbind
 	SetGetMempolicy
 	SetMembarrier
+	SetTimestate
+	SetDumpable
+	SetAdjtimexModes
+	SetAdjtimexStatus
 	SetMovepages
 	SetMembarrierFlags
 	SetShmat
@@ -209,6 +213,7 @@ const (
 	StructMmsghdr
 	StructMountAttr
 	StructMqAttr
+	StructMsgbuf
 	StructMsghdr
 	StructNodemask
 	StructOff
@@ -235,12 +240,14 @@ const (
 	StructStatx
 	StructSysinfo
 	StructTermios
+	StructTimeT
 	StructTimespec
 	StructTimespec32
 	StructTimespecs
 	StructTimespecs32
 	StructTimeval
 	StructTimevals
+	StructTimex
 	StructTimezone
 	StructTms
 	StructU32
@@ -288,6 +295,7 @@ var structNames = [...]string{"", "argv",
 	"mmsghdr",
 	"mount_attr",
 	"mq_attr",
+	"msgbuf",
 	"msghdr",
 	"nodemask",
 	"off",
@@ -314,12 +322,14 @@ var structNames = [...]string{"", "argv",
 	"statx",
 	"sysinfo",
 	"termios",
+	"time_t",
 	"timespec",
 	"timespec32",
 	"timespecs",
 	"timespecs32",
 	"timeval",
 	"timevals",
+	"timex",
 	"timezone",
 	"tms",
 	"u32",

@@ -515,6 +515,33 @@ var sets = [...]nameSet{
 			{"MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ", 0x80, 0}, {"MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ", 0x100, 0}, {"MEMBARRIER_CMD_GET_REGISTRATIONS", 0x200, 0},
 		},
 	}},
+	{unknown: "TIME_???", items: [4][]item{
+		archIndexAMD64: {
+			{"TIME_OK", 0x0, 0}, {"TIME_INS", 0x1, 0}, {"TIME_DEL", 0x2, 0}, {"TIME_OOP", 0x3, 0},
+			{"TIME_WAIT", 0x4, 0}, {"TIME_ERROR", 0x5, 0},
+		},
+	}},
+	{unknown: "SUID_DUMP_???", items: [4][]item{
+		archIndexAMD64: {
+			{"SUID_DUMP_DISABLE", 0x0, 0}, {"SUID_DUMP_USER", 0x1, 0}, {"SUID_DUMP_ROOT", 0x2, 0},
+		},
+	}},
+	{unknown: "ADJ_???", items: [4][]item{
+		archIndexAMD64: {
+			{"ADJ_OFFSET_SS_READ", 0xa001, 0}, {"ADJ_OFFSET_SINGLESHOT", 0x8001, 0}, {"ADJ_OFFSET", 0x1, 0}, {"ADJ_FREQUENCY", 0x2, 0},
+			{"ADJ_MAXERROR", 0x4, 0}, {"ADJ_ESTERROR", 0x8, 0}, {"ADJ_STATUS", 0x10, 0}, {"ADJ_TIMECONST", 0x20, 0},
+			{"ADJ_TAI", 0x80, 0}, {"ADJ_SETOFFSET", 0x100, 0}, {"ADJ_MICRO", 0x1000, 0}, {"ADJ_NANO", 0x2000, 0},
+			{"ADJ_TICK", 0x4000, 0},
+		},
+	}},
+	{unknown: "STA_???", items: [4][]item{
+		archIndexAMD64: {
+			{"STA_PLL", 0x1, 0}, {"STA_PPSFREQ", 0x2, 0}, {"STA_PPSTIME", 0x4, 0}, {"STA_FLL", 0x8, 0},
+			{"STA_INS", 0x10, 0}, {"STA_DEL", 0x20, 0}, {"STA_UNSYNC", 0x40, 0}, {"STA_FREQHOLD", 0x80, 0},
+			{"STA_PPSSIGNAL", 0x100, 0}, {"STA_PPSJITTER", 0x200, 0}, {"STA_PPSWANDER", 0x400, 0}, {"STA_PPSERROR", 0x800, 0},
+			{"STA_CLOCKERR", 0x1000, 0}, {"STA_NANO", 0x2000, 0}, {"STA_MODE", 0x4000, 0}, {"STA_CLK", 0x8000, 0},
+		},
+	}},
 	{unknown: "MPOL_???", items: [4][]item{
 		archIndexAMD64: {
 			{"MPOL_MF_MOVE", 0x2, 0}, {"MPOL_MF_MOVE_ALL", 0x4, 0},

@@ -194,6 +194,12 @@ func (c *Capture) rule(call syscalls.Call, a syscalls.Arg) bool {
 	case syscalls.StructPathret, syscalls.StructCstring:
 		c.Rule, c.Size = RuleString, pathMax
 		return true
+	case syscalls.StructMsgbuf: // the type, and as much of the text as is shown
+		c.Rule, c.Size, c.LenArg, c.Data = RuleFixed, pathMax, -1, true
+		return true
+	case syscalls.StructCells:
+		c.Rule, c.Size, c.LenArg, c.Data = RuleFixed, pathMax, -1, true
+		return true
 	case syscalls.StructFdset: // a bit for each descriptor below argument 0
 		c.Rule, c.Size, c.LenArg = RuleFixed, 128, -1
 		return true

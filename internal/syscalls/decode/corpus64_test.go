@@ -22,6 +22,9 @@ func (c *corpus) stats() {
 	}
 	c.call("statx", 0, cwd, c.str("/f"), 0x4000, 0x7ff, c.out(stx(0x17ff, 0, 0o100644)))
 	c.call("statx", 0, cwd, c.str("/f"), 0, 0xfff, c.out(stx(0x1fff, 0x2000|0x10, 0o40755)))
+	for _, mask := range []uint32{0, 1, 2, 0x172f, 0x800} {
+		c.call("statx", 0, cwd, c.str("/f"), 0, 0xfff, c.out(stx(mask, 0, 0o40755)))
+	}
 	c.call("statx", -2, cwd, c.str("/f"), 0x100, 1, c.out(stx(0x17ff, 0, 0o100644)))
 	sf := func(magic int64) []byte {
 		return pad(le(magic, int64(4096), uint64(1000), uint64(500), uint64(400), uint64(300), uint64(200), uint32(0xabc), uint32(0), int64(255), int64(4096), int64(0x1020)), 120)
@@ -98,6 +101,27 @@ func (c *corpus) only64() {
 	c.call("sendmmsg", 2, 3, c.mmsghdr("out"), 2, 0)
 	c.call("sendmmsg", 1, 3, c.mmsghdr("out"), 2, 0)
 	c.call("recvmmsg", 2, 3, c.mmsghdr("in"), 2, 0, 0)
+	c.call("time", 1700000000, c.out(le(int64(1700000000))))
+	c.call("mincore", 0, 0x5000, 8192, c.out([]byte{1, 2}))
+	c.call("mincore", 0, 0x5000, 200000, c.out(make([]byte, 49)))
+	c.call("mincore", -12, 0x5000, 8192, c.out([]byte{1, 2}))
+	c.call("membarrier", 0x1ff, 0, 0, 0)
+	c.call("membarrier", 0, 1, 0, 0)
+	c.call("ioprio_get", 0x4003, 1, 0)
+	c.call("ioprio_get", -3, 1, 0)
+	c.call("prctl", 1, 3)
+	c.call("prctl", 0, 3)
+	tx := pad(le(uint32(0x8001), uint32(0), int64(-1), int64(2), int64(3), int64(4), int32(0x40|0x2000), uint32(0), int64(5), int64(1), int64(7), int64(1700000000), int64(8),
+		int64(10000), int64(9), int64(10), int32(11), uint32(0), int64(12), int64(13), int64(14), int64(15), int64(16), int32(37)), 208)
+	c.call("adjtimex", 5, c.out(tx))
+	c.call("adjtimex", 0, c.out(tx))
+	c.call("adjtimex", -1, c.out(tx))
+	c.call("clock_adjtime", 5, 0, c.out(tx))
+	c.call("msgsnd", 0, 7, c.in(le(int64(5), []byte("text\x00"))), 5, 0x800)
+	c.call("msgsnd", 0, 7, c.in(le(int64(5), make([]byte, 100))), 100, 0)
+	c.call("msgsnd", 0, 7, c.in(le(int64(5))), 0, 0)
+	c.call("msgrcv", 4, 7, c.out(pad(le(int64(5), []byte("text")), 108)), 100, ^uint64(0), 0x1000)
+	c.call("msgrcv", -42, 7, c.out(le(int64(5), []byte("text"))), 100, 0, 0x800)
 	c.call("keyctl", 5, 6, 0x123, c.out([]byte("user;0")), 100)
 	c.call("personality", 0, 0xffffffff)
 	c.call("getpriority", 20, 0, 0)

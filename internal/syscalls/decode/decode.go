@@ -23,6 +23,8 @@ type Memory func(addr uint64, n int) []byte
 type Input struct {
 	Call syscalls.Call
 	Args [6]uint64
+	// Resumes is the call before that restart_syscall goes on with.
+	Resumes string
 	// Returned tells whether the call has returned, and Ret what.
 	Returned bool
 	Ret      int64
@@ -70,6 +72,13 @@ func Args(in Input, o Options) string {
 }
 
 func (d *decoder) args() string {
+	if d.in.Call.Name == "restart_syscall" {
+		what := d.in.Resumes
+		if what == "" {
+			what = "system call"
+		}
+		return "<... resuming interrupted " + what + " ...>"
+	}
 	return d.in.Call.FormatArgs(d.in.Args, d.printer())
 }
 

@@ -33,6 +33,10 @@ func scalarShower(s syscalls.Struct) showFunc {
 		return long(func(v view) string { return pointer(v.ulong(0)) })
 	case syscalls.StructU32s:
 		return showU32s
+	case syscalls.StructMsgbuf:
+		return showMsgbuf
+	case syscalls.StructCells:
+		return showCells
 	case syscalls.StructIntstruct:
 		return number(4, func(v view) string { return itoa(int64(int32(v.u32(0)))) })
 	case syscalls.StructFdpair:
@@ -158,6 +162,37 @@ func showU32s(d *decoder, v value) (string, bool) {
 		return "", false
 	}
 	return d.array(v, n, 4, func(w view) (string, bool) { return id(w.u32(0)), true })
+}
+
+// showMsgbuf shows a message of System V: a long, then the text.
+func showMsgbuf(d *decoder, v value) (string, bool) {
+	n, ok := d.count(v)
+	w, whole := d.view(v, d.bits/8)
+	if !ok || !whole {
+		return "", false
+	}
+	text, ok := d.data(v, v.addr+uint64(d.bits/8), n)
+	return fields("mtype="+itoa(w.slong(0)), "mtext="+text), ok
+}
+
+// showCells shows which pages of a range are in memory, a byte for each.
+func showCells(d *decoder, v value) (string, bool) {
+	const page = 4096
+	n, ok := d.count(v)
+	if !ok || n == 0 || n == maxRead {
+		return "", false
+	}
+	n = (n + page - 1) / page
+	cut := n > d.o.limit()
+	b, ok := v.read(v.addr, min(n, d.o.limit()))
+	var parts []string
+	for _, c := range b {
+		parts = append(parts, itoa(int64(c&1)))
+	}
+	if cut {
+		parts = append(parts, "...")
+	}
+	return bracketed(parts), ok
 }
 
 func showFdpair(d *decoder, v value) (string, bool) {

@@ -10,7 +10,7 @@ func structSize(arch syscalls.Arch, s syscalls.Struct) int {
 	}
 	word := arch.Bits() / 8
 	switch s {
-	case syscalls.StructOff, syscalls.StructLong, syscalls.StructUlong, syscalls.StructUlonghex:
+	case syscalls.StructOff, syscalls.StructLong, syscalls.StructTimeT, syscalls.StructUlong, syscalls.StructUlonghex:
 		return word
 	case syscalls.StructTimeval, syscalls.StructUtimbuf:
 		return 2 * word
@@ -91,6 +91,8 @@ func size64(s syscalls.Struct) int {
 		return 32
 	case syscalls.StructSiginfo:
 		return 48
+	case syscalls.StructTimex:
+		return timexSize
 	case syscalls.StructSysinfo:
 		return 112
 	}

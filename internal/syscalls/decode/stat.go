@@ -115,39 +115,42 @@ func showStatx(d *decoder, v value) (string, bool) {
 	}
 	var parts []string
 	add := func(name, text string) { parts = append(parts, "stx_"+name+"="+text) }
-	add("mask", d.flags(syscalls.SetStatx, uint64(w.u32(0))))
+	mask := w.u32(0)
+	has := func(bits uint32, name, text string) { // strace shows what the file system gave
+		if mask&bits != 0 {
+			add(name, text)
+		}
+	}
+	add("mask", d.flags(syscalls.SetStatx, uint64(mask)))
 	if d.o.Verbose {
 		add("blksize", utoa(uint64(w.u32(4))))
 	}
 	add("attributes", d.flags(syscalls.SetStatxAttr, w.u64(8)))
 	if d.o.Verbose {
-		add("nlink", utoa(uint64(w.u32(16))))
-		add("uid", id(w.u32(20)))
-		add("gid", id(w.u32(24)))
+		has(0x4, "nlink", utoa(uint64(w.u32(16))))
+		has(0x8, "uid", id(w.u32(20)))
+		has(0x10, "gid", id(w.u32(24)))
 	}
-	add("mode", syscalls.FileMode(d.arch(), uint32(w.u16(28))))
+	has(0x3, "mode", syscalls.FileMode(d.arch(), uint32(w.u16(28))))
 	if d.o.Verbose {
-		add("ino", utoa(w.u64(32)))
+		has(0x100, "ino", utoa(w.u64(32)))
 	}
-	add("size", utoa(w.u64(40)))
+	has(0x200, "size", utoa(w.u64(40)))
 	if !d.o.Verbose {
 		return fields(append(parts, "...")...), true
 	}
-	add("blocks", utoa(w.u64(48)))
+	has(0x400, "blocks", utoa(w.u64(48)))
 	add("attributes_mask", d.flags(syscalls.SetStatxAttr, w.u64(56)))
-	const btime = 0x800
+	bits := [...]uint32{0x20, 0x800, 0x80, 0x40} // STATX_ATIME...
 	for i, name := range []string{"atime", "btime", "ctime", "mtime"} {
-		if name == "btime" && w.u32(0)&btime == 0 {
-			continue
-		}
 		sec, nsec := int64(w.u64(64+16*i)), int64(w.u32(72+16*i))
-		add(name, fields("tv_sec="+itoa(sec), "tv_nsec="+itoa(nsec))+d.when(sec, nsec, 9))
+		has(bits[i], name, fields("tv_sec="+itoa(sec), "tv_nsec="+itoa(nsec))+d.when(sec, nsec, 9))
 	}
 	add("rdev_major", utoa(uint64(w.u32(128))))
 	add("rdev_minor", utoa(uint64(w.u32(132))))
 	add("dev_major", utoa(uint64(w.u32(136))))
 	add("dev_minor", utoa(uint64(w.u32(140))))
-	add("mnt_id", hex(w.u64(144)))
+	has(0x1000, "mnt_id", hex(w.u64(144)))
 	return fields(parts...), true
 }
 

@@ -37,6 +37,13 @@ func timeShower(s syscalls.Struct) showFunc {
 		return sizedLong(4, func(v view) string {
 			return fields("it_interval="+timeval(v), "it_value="+timeval(v.from(2*v.long)))
 		})
+	case syscalls.StructTimeT:
+		return func(d *decoder, v value) (string, bool) {
+			w, ok := d.view(v, d.bits/8)
+			return "[" + itoa(w.slong(0)) + d.when(w.slong(0), 0, 0) + "]", ok
+		}
+	case syscalls.StructTimex:
+		return showTimex
 	case syscalls.StructTms:
 		return sizedLong(4, func(v view) string {
 			return fields("tms_utime="+ticks(v.ulong(0)), "tms_stime="+ticks(v.ulong(1)),
@@ -146,3 +153,20 @@ func (d *decoder) date(sec int64) string {
 	s := strings.TrimSuffix(strings.TrimPrefix(d.when(sec, 0, 0), " /* "), " */")
 	return s
 }
+
+// showTimex shows what adjtimex says of the clock: of 64-bit programs.
+func showTimex(d *decoder, v value) (string, bool) {
+	w, ok := d.view(v, timexSize)
+	if !ok {
+		return "", false
+	}
+	num := func(name string, off int) string { return name + "=" + itoa(int64(w.u64(off))) }
+	return fields("modes="+d.flags(syscalls.SetAdjtimexModes, uint64(w.u32(0))),
+		num("offset", 8), num("freq", 16), num("maxerror", 24), num("esterror", 32),
+		"status="+d.flags(syscalls.SetAdjtimexStatus, uint64(w.u32(40))),
+		num("constant", 48), num("precision", 56), num("tolerance", 64), "time="+timeval(w.from(72)), num("tick", 88),
+		num("ppsfreq", 96), num("jitter", 104), "shift="+itoa(int64(int32(w.u32(112)))), num("stabil", 120),
+		num("jitcnt", 128), num("calcnt", 136), num("errcnt", 144), num("stbcnt", 152), "tai="+itoa(int64(int32(w.u32(160))))), true
+}
+
+const timexSize = 208

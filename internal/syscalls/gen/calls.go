@@ -51,6 +51,7 @@ var retNames = map[string]string{
 	"": "RetInt", "fd": "RetFD", "ptr": "RetPtr", "hex": "RetPtr", "oct": "RetOctal", "pid": "RetPID",
 	"none": "RetNone", "fdflags": "RetFDFlags", "flflags": "RetFileFlags", "sig": "RetSignal",
 	"lease": "RetLease", "seals": "RetSeals", "sched": "RetSched", "time": "RetTime", "persona": "RetPersonality",
+	"membarrier": "RetMembarrier", "ioprio": "RetIOPrio", "timestate": "RetTimeState", "dumpable": "RetDumpable",
 }
 
 func parseCalls(path string, sets []*nameSet, consts []constants) ([]*call, error) {
