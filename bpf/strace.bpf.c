@@ -85,6 +85,17 @@ struct {
 	__type(value, struct strace_slot);
 } slots SEC(".maps");
 
+/*
+ * Who owns a slot: an entry is made or not made as one step, on kernels before
+ * compare and swap (5.12, 5ffa25502b5a) too. Used once in a thread's life.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, u32);
+	__type(value, u32);
+} claims SEC(".maps");
+
 #define RECORD_ROOM 12288
 struct scratch {
 	u32 busy;
@@ -199,14 +210,22 @@ static __noinline struct strace_slot *slot_claim(u32 tid, u32 *index)
 		was = s->tid;
 		if (was && was != SLOT_FREED)
 			continue;
-		if (__sync_val_compare_and_swap(&s->tid, was, tid) == was) {
-			s->seq = 0;
-			s->state = FRESH;
-			return s;
-		}
+		if (bpf_map_update_elem(&claims, index, &tid, BPF_NOEXIST))
+			continue; /* another was quicker */
+		s->seq = 0;
+		s->state = FRESH;
+		s->tid = tid;
+		return s;
 	}
 	COUNT(no_slot);
 	return NULL;
+}
+
+static __always_inline void slot_free(struct strace_slot *s, u32 index)
+{
+	s->state = FRESH;
+	s->tid = SLOT_FREED;
+	bpf_map_delete_elem(&claims, &index);
 }
 
 static __always_inline struct strace_slot *slot_of(u32 tid, u32 *index)
@@ -502,13 +521,10 @@ static __always_inline void begin(struct strace_slot *s, u32 index, struct pt_re
 	u32 compat = task_is_compat((struct task_struct *)bpf_get_current_task());
 	struct call_row *row;
 	struct call_regs c;
-	struct pt_regs r;
 
-	if (bpf_probe_read_kernel(&r, sizeof(r), regs))
-		return;
-	call_regs(&c, &r);
+	call_regs(&c, regs); /* read in place: a copy is too much for the stack before 6.2 */
 	if (compat)
-		call_regs_compat(&c, &r);
+		call_regs_compat(&c, regs);
 	if (late)
 		id = c.nr;
 	s->row = row_of(id, compat);
@@ -611,26 +627,54 @@ SEC("tp_btf/sys_exit") int BPF_PROG(strace_exit, struct pt_regs *regs, long ret)
 /* ---- signals, births, deaths ---- */
 struct kernel_siginfo;
 struct k_sigaction;
-SEC("tp_btf/signal_deliver")
-int BPF_PROG(strace_signal, int sig, struct kernel_siginfo *info, struct k_sigaction *ka)
+static __always_inline void send_signal(u32 pid, u32 tid, int sig, struct kernel_siginfo *info,
+					u32 flags)
 {
-	u64 ids = bpf_get_current_pid_tgid();
-	struct strace_signal *r;
+	struct strace_signal *r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
+	s32 *words;
 
-	if (cfg.no_signals || !is_target(ids >> 32))
-		return 0;
-	r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
 	if (!r) {
 		COUNT(lost_others);
-		return 0;
+		return;
 	}
 	r->h.kind = STRACE_SIGNAL;
 	r->h.size = sizeof(*r);
 	r->ns = bpf_ktime_get_ns();
-	r->pid = ids >> 32;
-	r->tid = (u32)ids;
-	bpf_probe_read_kernel(r->info, sizeof(r->info), info);
+	r->pid = pid;
+	r->tid = tid;
+	r->flags = flags;
+	r->pad = 0;
+	if (bpf_probe_read_kernel(r->info, sizeof(r->info), info)) {
+		/* SEND_SIG_NOINFO, SEND_SIG_PRIV: no address, but who sends */
+		__builtin_memset(r->info, 0, sizeof(r->info));
+		words = (s32 *)r->info;
+		words[0] = sig;
+		words[2] = info ? 0x80 /* SI_KERNEL */ : 0 /* SI_USER */;
+	}
 	bpf_ringbuf_submit(r, TELL);
+}
+
+SEC("tp_btf/signal_deliver")
+int BPF_PROG(strace_signal, int sig, struct kernel_siginfo *info, struct k_sigaction *ka)
+{
+	u64 ids = bpf_get_current_pid_tgid();
+
+	if (!cfg.no_signals && is_target(ids >> 32))
+		send_signal(ids >> 32, (u32)ids, sig, info, 0);
+	return 0;
+}
+
+/*
+ * A signal that the target ignores is dropped where it is sent. A tracer that
+ * uses ptrace gets it nevertheless, so its users expect to see it.
+ */
+#define TRACE_SIGNAL_IGNORED 1
+SEC("tp_btf/signal_generate")
+int BPF_PROG(strace_ignored, int sig, struct kernel_siginfo *info, struct task_struct *t, int group,
+	     int result)
+{
+	if (result == TRACE_SIGNAL_IGNORED && !cfg.no_signals && is_target(t->tgid))
+		send_signal(t->tgid, t->pid, sig, info, STRACE_IGNORED);
 	return 0;
 }
 
@@ -684,8 +728,8 @@ int BPF_PROG(strace_fork, struct task_struct *parent, struct task_struct *child)
 /* A thread that executes takes over its leader's ID: its call goes with it. */
 static __always_inline void move_slot(u32 from, u32 to)
 {
-	u32 index;
-	struct strace_slot *a = slot_find(from, &index), *b;
+	u32 was, index;
+	struct strace_slot *a = slot_find(from, &was), *b;
 
 	b = slot_of(to, &index);
 	if (!a || !b)
@@ -696,8 +740,7 @@ static __always_inline void move_slot(u32 from, u32 to)
 	b->row = a->row;
 	b->flags = a->flags;
 	b->state = a->state;
-	a->state = FRESH;
-	a->tid = SLOT_FREED;
+	slot_free(a, was);
 }
 
 SEC("tp_btf/sched_process_exec")
@@ -735,8 +778,7 @@ SEC("tp_btf/sched_process_exit") int BPF_PROG(strace_death, struct task_struct *
 	s = slot_find(t->pid, &index);
 	if (s) {
 		seq = s->seq;
-		s->state = FRESH;
-		s->tid = SLOT_FREED;
+		slot_free(s, index);
 	}
 	code = BPF_CORE_READ((struct task_struct___exit *)t, exit_code);
 	send_life(STRACE_DEATH, t, code, flags, seq);

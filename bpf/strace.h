@@ -20,9 +20,10 @@ enum strace_kind {
 };
 
 enum strace_flags {
-	STRACE_COMPAT = 1 << 0, /* a 32-bit call */
-	STRACE_LATE = 1 << 1,	/* an entry that was not seen: told at the return */
-	STRACE_LEADER = 1 << 2, /* of a death: the whole thread group's */
+	STRACE_COMPAT = 1 << 0,	 /* a 32-bit call */
+	STRACE_LATE = 1 << 1,	 /* an entry that was not seen: told at the return */
+	STRACE_LEADER = 1 << 2,	 /* of a death: the whole thread group's */
+	STRACE_IGNORED = 1 << 3, /* of a signal: the target ignores it */
 };
 
 /* A call began. Segments follow. */
@@ -60,8 +61,11 @@ struct strace_signal {
 	struct record_header h;
 	u64 ns;
 	u32 pid, tid;
+	u32 flags;
+	u32 pad;
 	u8 info[48]; /* the head of a struct siginfo of 64 bits */
 };
+_Static_assert(sizeof(struct strace_signal) == 80, "events reads fixed offsets");
 
 /* A thread was born (fork), took another's ID (exec), or died (death). */
 struct strace_life {

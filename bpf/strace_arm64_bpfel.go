@@ -81,19 +81,21 @@ type StraceTgidPage struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	StraceMapCounts        = "counts"
-	StraceMapRing          = "ring"
-	StraceMapRows          = "rows"
-	StraceMapScratches     = "scratches"
-	StraceMapSlots         = "slots"
-	StraceMapTraced        = "traced"
-	StraceProgStraceDeath  = "strace_death"
-	StraceProgStraceEnter  = "strace_enter"
-	StraceProgStraceExec   = "strace_exec"
-	StraceProgStraceExit   = "strace_exit"
-	StraceProgStraceFork   = "strace_fork"
-	StraceProgStraceSignal = "strace_signal"
-	StraceVarCfg           = "cfg"
+	StraceMapClaims         = "claims"
+	StraceMapCounts         = "counts"
+	StraceMapRing           = "ring"
+	StraceMapRows           = "rows"
+	StraceMapScratches      = "scratches"
+	StraceMapSlots          = "slots"
+	StraceMapTraced         = "traced"
+	StraceProgStraceDeath   = "strace_death"
+	StraceProgStraceEnter   = "strace_enter"
+	StraceProgStraceExec    = "strace_exec"
+	StraceProgStraceExit    = "strace_exit"
+	StraceProgStraceFork    = "strace_fork"
+	StraceProgStraceIgnored = "strace_ignored"
+	StraceProgStraceSignal  = "strace_signal"
+	StraceVarCfg            = "cfg"
 )
 
 // LoadStrace returns the embedded CollectionSpec for Strace.
@@ -138,18 +140,20 @@ type StraceSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type StraceProgramSpecs struct {
-	StraceDeath  *ebpf.ProgramSpec `ebpf:"strace_death"`
-	StraceEnter  *ebpf.ProgramSpec `ebpf:"strace_enter"`
-	StraceExec   *ebpf.ProgramSpec `ebpf:"strace_exec"`
-	StraceExit   *ebpf.ProgramSpec `ebpf:"strace_exit"`
-	StraceFork   *ebpf.ProgramSpec `ebpf:"strace_fork"`
-	StraceSignal *ebpf.ProgramSpec `ebpf:"strace_signal"`
+	StraceDeath   *ebpf.ProgramSpec `ebpf:"strace_death"`
+	StraceEnter   *ebpf.ProgramSpec `ebpf:"strace_enter"`
+	StraceExec    *ebpf.ProgramSpec `ebpf:"strace_exec"`
+	StraceExit    *ebpf.ProgramSpec `ebpf:"strace_exit"`
+	StraceFork    *ebpf.ProgramSpec `ebpf:"strace_fork"`
+	StraceIgnored *ebpf.ProgramSpec `ebpf:"strace_ignored"`
+	StraceSignal  *ebpf.ProgramSpec `ebpf:"strace_signal"`
 }
 
 // StraceMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type StraceMapSpecs struct {
+	Claims    *ebpf.MapSpec `ebpf:"claims"`
 	Counts    *ebpf.MapSpec `ebpf:"counts"`
 	Ring      *ebpf.MapSpec `ebpf:"ring"`
 	Rows      *ebpf.MapSpec `ebpf:"rows"`
@@ -185,6 +189,7 @@ func (o *StraceObjects) Close() error {
 //
 // It can be passed to LoadStraceObjects or ebpf.CollectionSpec.LoadAndAssign.
 type StraceMaps struct {
+	Claims    *ebpf.Map `ebpf:"claims"`
 	Counts    *ebpf.Map `ebpf:"counts"`
 	Ring      *ebpf.Map `ebpf:"ring"`
 	Rows      *ebpf.Map `ebpf:"rows"`
@@ -195,6 +200,7 @@ type StraceMaps struct {
 
 func (m *StraceMaps) Close() error {
 	return _StraceClose(
+		m.Claims,
 		m.Counts,
 		m.Ring,
 		m.Rows,
@@ -215,12 +221,13 @@ type StraceVariables struct {
 //
 // It can be passed to LoadStraceObjects or ebpf.CollectionSpec.LoadAndAssign.
 type StracePrograms struct {
-	StraceDeath  *ebpf.Program `ebpf:"strace_death"`
-	StraceEnter  *ebpf.Program `ebpf:"strace_enter"`
-	StraceExec   *ebpf.Program `ebpf:"strace_exec"`
-	StraceExit   *ebpf.Program `ebpf:"strace_exit"`
-	StraceFork   *ebpf.Program `ebpf:"strace_fork"`
-	StraceSignal *ebpf.Program `ebpf:"strace_signal"`
+	StraceDeath   *ebpf.Program `ebpf:"strace_death"`
+	StraceEnter   *ebpf.Program `ebpf:"strace_enter"`
+	StraceExec    *ebpf.Program `ebpf:"strace_exec"`
+	StraceExit    *ebpf.Program `ebpf:"strace_exit"`
+	StraceFork    *ebpf.Program `ebpf:"strace_fork"`
+	StraceIgnored *ebpf.Program `ebpf:"strace_ignored"`
+	StraceSignal  *ebpf.Program `ebpf:"strace_signal"`
 }
 
 func (p *StracePrograms) Close() error {
@@ -230,6 +237,7 @@ func (p *StracePrograms) Close() error {
 		p.StraceExec,
 		p.StraceExit,
 		p.StraceFork,
+		p.StraceIgnored,
 		p.StraceSignal,
 	)
 }

@@ -21,13 +21,14 @@ const (
 const (
 	straceEnterSize  = 88
 	straceExitSize   = 40
-	straceSignalSize = 72
+	straceSignalSize = 80
 	straceLifeSize   = 104
 	straceSegment    = 16
 
-	straceCompat = 1 << 0
-	straceLate   = 1 << 1
-	straceLeader = 1 << 2
+	straceCompat  = 1 << 0
+	straceLate    = 1 << 1
+	straceLeader  = 1 << 2
+	straceIgnored = 1 << 3
 )
 
 // Strace is one record of the strace unit. It points into the bytes it was
@@ -45,8 +46,9 @@ type Strace struct {
 	Args [6]uint64
 	// Compat tells of a 32-bit call. Late of an entry that was not seen, NS is
 	// then not that of the entry. Leader of the death of the first thread.
-	Compat, Late, Leader bool
-	Return               int64
+	// Ignored of a signal that the target ignores.
+	Compat, Late, Leader, Ignored bool
+	Return                        int64
 	// Other is the parent's thread for StraceFork, the thread ID before for
 	// StraceExec, and the exit code as wait(2) gives it for StraceDeath.
 	Other int
@@ -86,6 +88,8 @@ func NextStrace(data []byte, r *Strace) ([]byte, error) {
 		r.Return = int64(f.u64())
 		r.Memory = rec[f.at:]
 	case StraceSignal:
+		r.setFlags(f.u32())
+		f.u32()
 		r.Info = rec[f.at:straceSignalSize]
 	default:
 		r.Other = int(f.u32())
@@ -112,7 +116,8 @@ func straceSize(k StraceKind) int {
 }
 
 func (r *Strace) setFlags(flags uint32) {
-	r.Compat, r.Late, r.Leader = flags&straceCompat != 0, flags&straceLate != 0, flags&straceLeader != 0
+	r.Compat, r.Late = flags&straceCompat != 0, flags&straceLate != 0
+	r.Leader, r.Ignored = flags&straceLeader != 0, flags&straceIgnored != 0
 }
 
 func (r *Strace) setArgs(f *fields) {

@@ -63,7 +63,7 @@ type Strace struct {
 }
 
 // NewStrace loads and attaches. Nothing is traced before SetTarget is called,
-// unless All is set. It needs 5.12.
+// unless All is set. It needs 5.10.
 func NewStrace(opts StraceOptions) (*Strace, error) {
 	_ = rlimit.RemoveMemlock() // see NewSnapshotter
 	coll, err := loadStrace(opts)
@@ -91,8 +91,9 @@ func loadStrace(opts StraceOptions) (*ebpf.Collection, error) {
 		FollowForks: b2u(opts.FollowForks),
 		SlotMask:    spec.Maps["slots"].MaxEntries - 1,
 		Self:        uint32(os.Getpid()),
-		DataLimit:   uint32(opts.DataLimit + 1),
-		NoSignals:   b2u(opts.NoSignals),
+		// One byte more tells whether it goes on, a long before it is a message's type.
+		DataLimit: uint32(opts.DataLimit + 9),
+		NoSignals: b2u(opts.NoSignals),
 	}
 	if err := spec.Variables["cfg"].Set(cfg); err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
@@ -112,7 +113,7 @@ func (s *Strace) start(opts StraceOptions) (err error) {
 		return fmt.Errorf("ring: %w", err)
 	}
 	s.ring.SetDeadline(time.Unix(1, 0)) // Read never waits
-	order := []string{"strace_death", "strace_exec", "strace_fork", "strace_signal", "strace_exit", "strace_enter"}
+	order := []string{"strace_death", "strace_exec", "strace_fork", "strace_signal", "strace_ignored", "strace_exit", "strace_enter"}
 	for _, name := range order {
 		l, err := link.AttachTracing(link.TracingOptions{Program: s.coll.Programs[name]})
 		if err != nil {
