@@ -140,7 +140,14 @@ func createFile(name string) (*os.File, error) {
 // openRecording starts the file that --record names; nil without the flag. An
 // existing file is only overwritten if it is a recording.
 func openRecording(c *cli.Context, command string) (*record.Writer, func() error, error) {
-	name := c.String("record")
+	return createRecording(c.String("record"), command, record.Options{
+		ThresholdMS: c.Duration("threshold").Milliseconds(), Filesystems: c.StringSlice("fs"), Targets: c.StringSlice("pid"),
+		KubeletRoot: c.String("kubelet-root"), Backend: c.String("backend"),
+	})
+}
+
+// createRecording creates a recording that no other file gives way to.
+func createRecording(name, command string, opts record.Options) (*record.Writer, func() error, error) {
 	if name == "" {
 		return nil, func() error { return nil }, nil
 	}
@@ -157,11 +164,7 @@ func openRecording(c *cli.Context, command string) (*record.Writer, func() error
 		return nil, nil, exitError{exitFailure, fmt.Errorf("--record: %w", err)}
 	}
 	w, err := record.NewWriter(f, record.Header{
-		Created: time.Now(), ToolVersion: version(), Command: command,
-		Options: record.Options{
-			ThresholdMS: c.Duration("threshold").Milliseconds(), Filesystems: c.StringSlice("fs"), Targets: c.StringSlice("pid"),
-			KubeletRoot: c.String("kubelet-root"), Backend: c.String("backend"),
-		},
+		Created: time.Now(), ToolVersion: version(), Command: command, Options: opts,
 	}, record.Compressed(name))
 	if err != nil {
 		f.Close()

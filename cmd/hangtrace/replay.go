@@ -50,8 +50,11 @@ func replay(c *cli.Context) error {
 		return err
 	}
 	forms := report.ReportForms()
-	if rd.Header().Command == "scan" {
+	switch rd.Header().Command {
+	case "scan":
 		forms = report.ScanForms()
+	case "strace":
+		forms = []report.Form{report.FormText}
 	}
 	out, err := openOutput(c, forms)
 	if err != nil {
@@ -63,6 +66,8 @@ func replay(c *cli.Context) error {
 		hangs, err = replayLive(rd, opts, out)
 	case "scan":
 		hangs, err = replayScan(rd, opts, out)
+	case "strace":
+		hangs, err = replayStrace(rd, opts, out, c.App.ErrWriter)
 	default:
 		hangs, err = replayReport(rd, opts, out)
 	}

@@ -13,7 +13,9 @@ import (
 	"github.com/hangtrace/hangtrace/internal/capture"
 	"github.com/hangtrace/hangtrace/internal/correlate"
 	"github.com/hangtrace/hangtrace/internal/expendable"
+	"github.com/hangtrace/hangtrace/internal/loader"
 	"github.com/hangtrace/hangtrace/internal/proc"
+	"github.com/hangtrace/hangtrace/internal/record"
 	"github.com/hangtrace/hangtrace/internal/strace/session"
 )
 
@@ -41,6 +43,7 @@ const straceDescription = `Every call of the target in strace's lines: no ptrace
    -q -qq -qqq      no word about attached, about exited threads, about signals
    --ring N         keep the last N calls of each thread, print them when a call takes longer than --threshold (1s)
    --duration TIME  end after this time (default: until Ctrl-C)
+   --record FILE    write the session down for hangtrace replay FILE, which shows it again
    --ready-file F   create F once everything is attached`
 
 func straceCommand() *cli.Command {
@@ -71,6 +74,13 @@ func straceAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	rec, closeRecord, err := createRecording(line.record, "strace", record.Options{
+		ThresholdMS: line.threshold.Milliseconds(), Targets: line.pids, KubeletRoot: line.root, Arguments: c.Args().Slice(),
+	})
+	if err != nil {
+		return errors.Join(err, closeOutput())
+	}
+	opts.Recorder = rec
 	if line.ready != "" {
 		opts.Ready = func() error {
 			f, err := createFile(line.ready)
@@ -81,8 +91,8 @@ func straceAction(c *cli.Context) error {
 		}
 	}
 	sum, err := session.Run(c.Context, opts)
-	if err := errors.Join(err, closeOutput()); err != nil {
-		return targetError(err)
+	if err := errors.Join(err, closeOutput(), closeRecord()); err != nil {
+		return straceError(err)
 	}
 	straceSummary(c.App.ErrWriter, sum, line.quiet)
 	return hungOrNot(sum.Hung)
@@ -111,6 +121,31 @@ func straceSession(line *straceLine) (session.Options, error) {
 		return opts, targetError(err)
 	}
 	return opts, nil
+}
+
+// straceError adds the next step.
+func straceError(err error) error {
+	if errors.Is(err, loader.ErrNotSupported) {
+		return exitError{exitFailure, fmt.Errorf("%w; try: hangtrace report (needs no BPF), hangtrace doctor", err)}
+	}
+	return targetError(err)
+}
+
+// replayStrace shows the lines of a recording.
+func replayStrace(rd *record.Reader, opts correlate.Options, out, stderr io.Writer) (int, error) {
+	line, err := parseStrace(rd.Header().Options.Arguments)
+	if err != nil {
+		return 0, fmt.Errorf("%w in its header: %w", record.ErrDamaged, err)
+	}
+	o := session.Options{Lines: line.lines, Filter: line.filter, Stacks: line.stacks, Messages: stderr}
+	o.Capture.Judge = opts
+	o.Lines.Location, o.Lines.Output, o.Lines.Threshold = time.Local, out, opts.Threshold
+	o.Lines.Prefix = line.follow > 0 && line.output != ""
+	sum, err := session.Replay(rd, o)
+	if err == nil {
+		straceSummary(stderr, sum, line.quiet)
+	}
+	return sum.Hung, err
 }
 
 // straceOutput opens what -o names: one file, or one for each thread.

@@ -24,6 +24,7 @@ type straceLine struct {
 	duration  time.Duration
 	threshold time.Duration
 	ready     string
+	record    string
 	backend   string
 	root      string
 	lines     strace.Options
@@ -109,6 +110,7 @@ func straceOptions() []straceOption {
 		{0, []string{"threshold"}, true, func(l *straceLine, v string) error { return setDuration(&l.threshold, v) }},
 		{0, []string{"duration"}, true, func(l *straceLine, v string) error { return setDuration(&l.duration, v) }},
 		{0, []string{"ready-file"}, true, func(l *straceLine, v string) error { l.ready = v; return nil }},
+		{0, []string{"record"}, true, func(l *straceLine, v string) error { l.record = v; return nil }},
 		{0, []string{"kubelet-root"}, true, func(l *straceLine, v string) error { l.root = v; return nil }},
 	}
 }

@@ -57,7 +57,7 @@ type Header struct {
 	Schema      string    `json:"schema"`
 	Created     time.Time `json:"created"`
 	ToolVersion string    `json:"tool_version"`
-	Command     string    `json:"command"` // "report", "live"
+	Command     string    `json:"command"` // "report", "live", "scan", "strace"
 	Options     Options   `json:"options"`
 }
 
@@ -69,6 +69,8 @@ type Options struct {
 	KernelThreads bool     `json:"kernel_threads,omitempty"`
 	KubeletRoot   string   `json:"kubelet_root,omitempty"`
 	Backend       string   `json:"backend,omitempty"` // as given to --backend
+	// Arguments is the command line of strace, which has letters of its own.
+	Arguments []string `json:"arguments,omitempty"`
 }
 
 // Kind names what a frame holds.

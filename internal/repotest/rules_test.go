@@ -36,7 +36,7 @@ var mayImport = map[string][]string{
 	"internal/doctor": {"internal/events", "internal/expendable", "internal/facts", "internal/kube", "internal/loader", "internal/proc", "internal/storage"},
 	"internal/live": {"internal/capture", "internal/correlate", "internal/events", "internal/facts", "internal/loader", "internal/record",
 		"internal/syscalls"},
-	"internal/strace":  {"internal/capture", "internal/events", "internal/facts", "internal/loader", "internal/strace", "internal/syscalls"},
+	"internal/strace":  {"internal/capture", "internal/events", "internal/facts", "internal/loader", "internal/record", "internal/strace", "internal/syscalls"},
 	"internal/testkit": {"internal/testkit"},
 }
 

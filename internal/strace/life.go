@@ -82,6 +82,7 @@ func (p *Printer) death(r *events.Strace) {
 		}
 	}
 	t.inside = false
+	p.signalsAfter(t, r.NS)
 	if last > t.seq {
 		p.missing(t, last-t.seq, r.NS)
 	}
@@ -113,7 +114,20 @@ func (p *Printer) signal(r *events.Strace) {
 		return
 	}
 	t := p.thread(r.PID, r.TID)
-	p.note(t, r.NS, "--- "+syscalls.SignalName(number)+" "+siginfo(p.o.Arch, r.Info)+" ---")
+	text := "--- " + syscalls.SignalName(number) + " " + siginfo(p.o.Arch, r.Info) + " ---"
+	if r.Ignored && t.inside { // one that is not ignored comes behind the call
+		t.signals = append(t.signals, text)
+		return
+	}
+	p.note(t, r.NS, text)
+}
+
+// signalsAfter shows the ignored signals that came during a call.
+func (p *Printer) signalsAfter(t *thread, now uint64) {
+	for _, text := range t.signals {
+		p.note(t, now, text)
+	}
+	t.signals = t.signals[:0]
 }
 
 // faultCodes are the codes of signals that the hardware raises.

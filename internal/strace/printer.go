@@ -166,6 +166,11 @@ func (p *Printer) begin(t *thread) {
 	t.open = true
 }
 
+// Waiting tells whether Idle would show something.
+func (p *Printer) Waiting() bool {
+	return p.current != nil && p.current.inside && p.current.head == ""
+}
+
 // Idle shows what is in flight: called when no record has come for a while.
 func (p *Printer) Idle() error {
 	if t := p.current; t != nil && t.inside && t.head == "" {
@@ -198,10 +203,11 @@ func (p *Printer) exit(r *events.Strace) {
 	if syscalls.ErrnoOf(r.Return) == 0 && p.o.FDPaths {
 		p.learn(t, r)
 	}
-	t.inside, t.early, t.head = false, false, ""
+	t.inside, t.early, t.head, t.before = false, false, "", nameOf(t.call)
 	if p.current == t {
 		p.current = nil
 	}
+	p.signalsAfter(t, r.NS)
 }
 
 func (p *Printer) learn(t *thread, r *events.Strace) {

@@ -15,6 +15,7 @@ type thread struct {
 
 	inside bool
 	call   syscalls.Call
+	before string // the name of the call before
 	args   [6]uint64
 	since  uint64 // ns of the entry
 	// known tells whether since is the entry's own time: not of calls that
@@ -27,6 +28,8 @@ type thread struct {
 	open bool
 	// early tells that the line of the call was shown at the attach.
 	early bool
+	// signals are those it ignores, of the time since the call began.
+	signals []string
 	// kept tells that the call passes the filters.
 	kept bool
 
@@ -79,7 +82,7 @@ func reader(list *[]events.Segment) decode.Memory {
 func (p *Printer) input(t *thread, returned bool, ret int64, exit []byte) decode.Input {
 	p.mem.load(t.memory, exit)
 	return decode.Input{
-		Call: t.call, Args: t.args, Returned: returned, Ret: ret,
+		Call: t.call, Args: t.args, Resumes: t.before, Returned: returned, Ret: ret,
 		Entry: p.entryMemory, Exit: p.exitMemory,
 	}
 }

@@ -138,3 +138,11 @@ func reasonOf(op string, inCall correlate.Reason) correlate.Reason {
 }
 
 func file(fs *testkit.HangFS) string { return filepath.Join(fs.MountPoint, "data/file") }
+
+// until waits for a condition.
+func (s *stage) until(what string, cond func() bool) {
+	s.t.Helper()
+	for deadline := time.Now().Add(patience); !cond(); time.Sleep(10 * time.Millisecond) {
+		require.False(s.t, time.Now().After(deadline), "wanted: %s", what)
+	}
+}

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hangtrace/hangtrace/internal/capture"
-	"github.com/hangtrace/hangtrace/internal/events"
 	"github.com/hangtrace/hangtrace/internal/loader"
+	"github.com/hangtrace/hangtrace/internal/record"
 	"github.com/hangtrace/hangtrace/internal/strace"
 	"github.com/hangtrace/hangtrace/internal/syscalls"
 )
@@ -40,6 +40,10 @@ type Options struct {
 	Ready func() error
 	// Messages takes what the tool itself has to say.
 	Messages io.Writer
+	// Recorder writes the session down. This field is optional.
+	Recorder *record.Writer
+	// RingSize of the tracer's records in bytes. This field is optional.
+	RingSize int
 }
 
 // Summary is what a session saw.
@@ -60,18 +64,16 @@ const (
 )
 
 type session struct {
-	opts    Options
-	tracer  *loader.Strace
-	printer *strace.Printer
-	out     *bufio.Writer
-	seen    map[int]bool // threads with a record before the first lines
-	buf     []byte
+	opts   Options
+	tracer *loader.Strace
+	player *player
+	tape   tape
+	buf    []byte
 }
 
 // Run traces until ctx is done, the duration is over, or every target is gone.
 func Run(ctx context.Context, opts Options) (Summary, error) {
-	s := &session{opts: opts, seen: make(map[int]bool), buf: make([]byte, 0, batch)}
-	s.out = bufio.NewWriterSize(opts.Lines.Output, 256<<10)
+	s := &session{opts: opts, tape: tape{w: opts.Recorder}, buf: make([]byte, 0, batch)}
 	if err := s.start(); err != nil {
 		return Summary{}, err
 	}
@@ -82,20 +84,28 @@ func Run(ctx context.Context, opts Options) (Summary, error) {
 		defer cancel()
 	}
 	if err := s.first(ctx); err != nil {
-		return s.summary(), err
+		return s.summary(monotonic()), err
 	}
 	err := s.loop(ctx)
-	return s.summary(), errors.Join(err, s.finish())
+	sum, failed := s.finish()
+	return sum, errors.Join(err, failed)
 }
 
 func (s *session) start() error {
 	o := &s.opts
 	lines := o.Lines
-	lines.Arch, lines.Output = native, s.out
+	out := bufio.NewWriterSize(lines.Output, 256<<10)
+	lines.Arch, lines.Output = native, out
 	lines.WallOffset = wallOffset()
 	lines.CacheFDs = cacheable(&o.Filter)
 	lines.FDPath = s.fdPath
-	s.printer = strace.New(lines)
+	s.player = &player{
+		printer: strace.New(lines), out: out, messages: o.Messages, arch: native,
+		filter: &o.Filter, quiet: lines.Quiet, stacks: o.Stacks,
+	}
+	if err := s.tape.start(&lines, monotonic()); err != nil {
+		return err
+	}
 	memory := !lines.Only || len(lines.Paths) > 0
 	limit := lines.StringLimit
 	if limit == 0 {
@@ -106,6 +116,7 @@ func (s *session) start() error {
 		Native: rows(native, &o.Filter, memory), Compat: rows(native.Compat(), &o.Filter, memory),
 		Unknown: o.Filter.Match("syscall_0x200"), All: o.Capture.Targets.All, FollowForks: o.Follow,
 		DataLimit: min(limit, MaxString), NoSignals: lines.Only,
+		RingSize: o.RingSize,
 	})
 	if err != nil {
 		return err
@@ -129,35 +140,37 @@ func monotonic() uint64 {
 	return uint64(ts.Nano())
 }
 
+// linkName is the link of a descriptor or of the working directory.
+func linkName(fd int) string {
+	if fd == syscalls.ATFDCWD {
+		return "cwd"
+	}
+	return "fd/" + strconv.Itoa(fd)
+}
+
 // fdPath reads a link that answers at once.
 func (s *session) fdPath(pid, fd int) string {
-	name := "cwd"
-	if fd != syscalls.ATFDCWD {
-		if fd < 0 {
-			return ""
-		}
-		name = "fd/" + strconv.Itoa(fd)
-	}
-	to, err := s.opts.Capture.Proc.Readlink(pid, name)
-	if err != nil {
+	if fd < 0 && fd != syscalls.ATFDCWD {
 		return ""
 	}
+	name := linkName(fd)
+	to, err := s.opts.Capture.Proc.Readlink(pid, name)
+	if err != nil {
+		to = ""
+	}
+	s.tape.lookup(pid, name, to)
 	return to
 }
 
-// records decodes and shows what is in the buffer.
+// records shows what is in the buffer, and writes it down.
 func (s *session) records() error {
-	var r events.Strace
-	for data := s.buf; len(data) > 0; {
-		var err error
-		if data, err = events.NextStrace(data, &r); err != nil {
-			return err
-		}
-		if err := s.printer.Record(&r); err != nil {
-			return fmt.Errorf("output: %w", err)
-		}
+	if len(s.buf) == 0 {
+		return nil
 	}
-	return nil
+	if err := s.player.records(s.buf); err != nil {
+		return err
+	}
+	return s.tape.batch(formatRecords, s.buf, monotonic())
 }
 
 // loop drains until the ring is empty and then sleeps: records come without
@@ -181,16 +194,16 @@ func (s *session) loop(ctx context.Context) error {
 		if len(s.buf) > 0 {
 			news = now
 		} else if now.Sub(news) > tail {
-			if err := s.printer.Idle(); err != nil {
+			if err := s.idle(); err != nil {
 				return err
 			}
 		}
-		if err := s.out.Flush(); err != nil {
+		if err := s.player.out.Flush(); err != nil {
 			return fmt.Errorf("output: %w", err)
 		}
 		if now.Sub(check) > 200*time.Millisecond {
 			check = now
-			if err := s.printer.Tick(monotonic()); err != nil {
+			if err := s.tick(monotonic()); err != nil {
 				return err
 			}
 			if s.gone() {
@@ -206,9 +219,31 @@ func (s *session) loop(ctx context.Context) error {
 	return nil
 }
 
+// idle begins the line of the call in flight.
+func (s *session) idle() error {
+	if !s.player.printer.Waiting() {
+		return nil
+	}
+	if err := s.player.printer.Idle(); err != nil {
+		return err
+	}
+	return s.tape.batch(formatIdle, nil, monotonic())
+}
+
+// tick shows the rings of calls that have passed the threshold.
+func (s *session) tick(now uint64) error {
+	if s.opts.Lines.Ring == 0 {
+		return nil
+	}
+	if err := s.player.printer.Tick(now); err != nil {
+		return err
+	}
+	return s.tape.batch(formatTick, nil, now)
+}
+
 // gone tells that no target is left.
 func (s *session) gone() bool {
-	if s.opts.Capture.Targets.All || s.printer.Threads() > 0 {
+	if s.opts.Capture.Targets.All || s.player.printer.Threads() > 0 {
 		return false
 	}
 	for _, t := range s.opts.Capture.Targets.List {
@@ -221,36 +256,41 @@ func (s *session) gone() bool {
 
 // finish shows what was still on its way, who is still inside a call, and what
 // was lost.
-func (s *session) finish() error {
+func (s *session) finish() (Summary, error) {
 	if err := s.tracer.Detach(); err != nil {
-		return err
+		return s.summary(monotonic()), err
 	}
 	for {
 		var err error
-		if s.buf, err = s.tracer.Drain(s.buf[:0], batch); err != nil {
-			return err
+		if s.buf, err = s.tracer.Drain(s.buf[:0], batch); err == nil {
+			err = s.records()
+		}
+		if err != nil {
+			return s.summary(monotonic()), err
 		}
 		if len(s.buf) == 0 {
 			break
 		}
-		if err := s.records(); err != nil {
-			return err
-		}
 	}
-	if err := s.printer.Finish(monotonic()); err != nil {
-		return fmt.Errorf("output: %w", err)
+	now := monotonic()
+	sum := s.summary(now)
+	if err := s.player.printer.Finish(now); err != nil {
+		return sum, fmt.Errorf("output: %w", err)
 	}
-	if err := s.out.Flush(); err != nil {
-		return fmt.Errorf("output: %w", err)
+	if err := s.player.out.Flush(); err != nil {
+		return sum, fmt.Errorf("output: %w", err)
 	}
-	return nil
+	if err := s.tape.answers(now); err != nil {
+		return sum, err
+	}
+	return sum, s.tape.json(formatEnd, now, sum)
 }
 
-func (s *session) summary() Summary {
+func (s *session) summary(now uint64) Summary {
 	c := s.tracer.Counts()
 	return Summary{
-		Calls: c.Calls, Lines: s.printer.Lines(), Lost: c.LostEntries,
+		Calls: c.Calls, Lines: s.player.printer.Lines(), Lost: c.LostEntries,
 		LostReturns: c.LostExits, LostOthers: c.LostOthers, NoRoom: c.NoSlot,
-		Hung: s.printer.Hung(uint64(s.opts.Capture.Judge.Threshold), monotonic()),
+		Hung: s.player.printer.Hung(uint64(s.opts.Capture.Judge.Threshold), now),
 	}
 }
