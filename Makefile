@@ -13,10 +13,10 @@ help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 build: ## build bin/hangtrace, static
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/hangtrace ./cmd/hangtrace
+	CGO_ENABLED=0 $(GO) build -buildvcs=auto -trimpath -ldflags '$(LDFLAGS)' -o bin/hangtrace ./cmd/hangtrace
 
 build-all: build ## build for arm64 too
-	CGO_ENABLED=0 GOARCH=arm64 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/hangtrace-arm64 ./cmd/hangtrace
+	CGO_ENABLED=0 GOARCH=arm64 $(GO) build -buildvcs=auto -trimpath -ldflags '$(LDFLAGS)' -o bin/hangtrace-arm64 ./cmd/hangtrace
 
 test: build ## run the tests; what needs root is left out, and named, without it
 	@if [ "$$(id -u)" = 0 ]; then echo "as root: the end-to-end tests run, with the real BPF programs"; \

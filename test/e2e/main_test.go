@@ -28,12 +28,14 @@ const (
 	wordStat      = "e2e-stat"
 	wordRepeat    = "e2e-repeat"
 	wordMeasure   = "e2e-measure"
+	wordRead      = "e2e-read"
 )
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 {
 		commands := map[string]func(args []string) error{
 			wordContainer: runContainer, wordCrowd: runCrowd, wordChild: runChild, wordStat: runStat, wordRepeat: runRepeat, wordMeasure: runMeasure,
+			wordRead: runRead,
 		}
 		if run := commands[os.Args[1]]; run != nil {
 			if err := run(os.Args[2:]); err != nil {
@@ -105,6 +107,21 @@ type usage struct {
 	Took, CPU time.Duration
 	MaxRSS    int64
 	Code      int
+}
+
+// runRead reads a device, past the page cache. Argument: the device.
+func runRead(args []string) error {
+	fd, err := unix.Open(args[0], unix.O_RDONLY|unix.O_DIRECT, 0)
+	if err != nil {
+		return err
+	}
+	page, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return err
+	}
+	fmt.Println("reading")
+	_, err = unix.Read(fd, page)
+	return err
 }
 
 // runRepeat asks for a path once a line, and prints which thread did.
