@@ -29,13 +29,15 @@ const (
 	wordRepeat    = "e2e-repeat"
 	wordMeasure   = "e2e-measure"
 	wordRead      = "e2e-read"
+	wordHeld      = "e2e-held"
+	wordReckless  = "e2e-reckless"
 )
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 {
 		commands := map[string]func(args []string) error{
 			wordContainer: runContainer, wordCrowd: runCrowd, wordChild: runChild, wordStat: runStat, wordRepeat: runRepeat, wordMeasure: runMeasure,
-			wordRead: runRead,
+			wordRead: runRead, wordHeld: runHeld, wordReckless: runReckless,
 		}
 		if run := commands[os.Args[1]]; run != nil {
 			if err := run(os.Args[2:]); err != nil {

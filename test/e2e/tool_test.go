@@ -27,6 +27,7 @@ const patience = 60 * time.Second
 const (
 	exitOK      = 0
 	exitFailure = 1
+	exitUsage   = 2
 	exitHung    = 3
 )
 
