@@ -55,7 +55,7 @@ func newBackend(opts *Options, ask asker) (backend, error) {
 		if opts.Backend == BackendBPF {
 			return nil, fmt.Errorf("backend bpf: %s; try: --backend proc", why)
 		}
-		return &procBackend{opts: opts, why: why}, nil
+		return &procBackend{opts: opts, ask: ask, why: why}, nil
 	}
 	s, err := loader.NewSnapshotter(loader.SnapshotOptions{All: opts.Targets.All, KernelThreads: opts.Targets.KernelThreads})
 	if err == nil {

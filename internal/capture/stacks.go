@@ -2,6 +2,7 @@ package capture
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,23 +19,47 @@ const parkedMost = 100_000
 // are in a CPU.
 func (s *Session) Stacks(ctx context.Context) (*facts.StackDump, error) {
 	begin := time.Now()
-	pass, err := s.backend.pass(ctx)
+	d := &facts.StackDump{Schema: facts.StackDumpSchema, Node: s.cache.node(s.opts.Proc), Backend: s.backend.name(), Degraded: s.backend.degraded()}
+	_, d.TakenAt = s.opts.Proc.Clock()
+	skip := func(what string, err error) {
+		d.Skipped = append(d.Skipped, facts.Skipped{What: what, Why: err.Error()})
+	}
+	snap := &facts.Snapshot{} // what may hang here is told from it
+	s.devices(snap, skip)
+	pids, tasks, err := s.stackTasks(ctx, d)
 	if err != nil {
 		return nil, err
+	}
+	if len(pids) == 0 && !s.opts.Targets.All {
+		return nil, s.ended()
+	}
+	for _, pid := range pids {
+		p := processStacks(pid, tasks[pid])
+		s.stacksOf(ctx, snap, &p, tasks[pid], skip)
+		d.Processes = append(d.Processes, p)
+	}
+	d.Skipped = append(d.Skipped, snap.Skipped...)
+	for _, c := range s.opts.Runner.Abandoned() {
+		d.Skipped = append(d.Skipped, c.Skipped())
+	}
+	d.TookMS = time.Since(begin).Milliseconds()
+	return d, nil
+}
+
+// stackTasks makes a pass and sorts the threads by process.
+func (s *Session) stackTasks(ctx context.Context, d *facts.StackDump) (pids []int, byPID map[int][]events.Task, err error) {
+	pass, err := s.backend.pass(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
 	tasks, err := events.DecodeTasks(pass)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	d := &facts.StackDump{Schema: facts.StackDumpSchema, Node: s.cache.node(s.opts.Proc), Backend: s.backend.name(), Degraded: s.backend.degraded()}
-	_, d.TakenAt = s.opts.Proc.Clock()
 	if s.backend.name() == facts.BackendProc {
-		if tasks, err = s.detailed(ctx, pass, tasks, d); err != nil {
-			return nil, err
-		}
+		tasks = s.detailed(ctx, pass, tasks, d)
 	}
-	byPID := make(map[int][]events.Task)
-	var pids []int
+	byPID = make(map[int][]events.Task)
 	var addrs []uint64
 	for _, t := range tasks {
 		if len(byPID[t.PID]) == 0 {
@@ -44,76 +69,120 @@ func (s *Session) Stacks(ctx context.Context) (*facts.StackDump, error) {
 		addrs = append(addrs, t.Stack...)
 	}
 	names := s.Names(addrs)
-	for _, pid := range pids {
-		d.Processes = append(d.Processes, s.stacksOf(ctx, pid, byPID[pid], names, d))
+	for _, list := range byPID {
+		for i := range list {
+			list[i].StackNames = append(list[i].StackNames, named(list[i].Stack, names)...)
+		}
 	}
-	d.TookMS = time.Since(begin).Milliseconds()
-	return d, nil
+	return pids, byPID, nil
 }
 
-// detailed has the proc backend read the stacks of every thread.
-func (s *Session) detailed(ctx context.Context, pass facts.Pass, tasks []events.Task, d *facts.StackDump) ([]events.Task, error) {
+// named names the frames of a kernel stack as far as they have names.
+func named(stack []uint64, names map[uint64]string) []string {
+	out := make([]string, len(stack))
+	for i, a := range stack {
+		if out[i] = names[a]; out[i] == "" {
+			out[i] = fmt.Sprintf("%#x", a)
+		}
+	}
+	return out
+}
+
+// detailed has the proc backend read calls and stacks of these threads.
+func (s *Session) detailed(ctx context.Context, pass facts.Pass, tasks []events.Task, d *facts.StackDump) []events.Task {
 	threads := make(map[int][]int)
 	for _, t := range tasks {
 		threads[t.PID] = append(threads[t.PID], t.TID)
 	}
 	pass, skipped := s.backend.detail(ctx, pass, threads)
 	d.Skipped = append(d.Skipped, skipped...)
-	return events.DecodeTasks(pass)
+	if full, err := events.DecodeTasks(pass); err == nil {
+		return full
+	}
+	return tasks
 }
 
-func (s *Session) stacksOf(ctx context.Context, pid int, tasks []events.Task, names map[uint64]string, d *facts.StackDump) facts.ProcessStacks {
-	out := facts.ProcessStacks{PID: pid, Comm: tasks[0].ProcessComm}
-	skip := func(err error) {
-		d.Skipped = append(d.Skipped, facts.Skipped{What: fmt.Sprintf("user stacks of pid %d", pid), Why: err.Error()})
-	}
-	params := userstack.Params{Parked: parkedMost}
-	for _, t := range tasks {
-		ts := facts.ThreadStacks{TID: t.TID, Comm: t.Comm, State: t.Letter(), Kernel: t.StackNames}
-		for _, a := range t.Stack {
-			name := names[a]
-			if name == "" {
-				name = fmt.Sprintf("%#x", a)
-			}
-			ts.Kernel = append(ts.Kernel, name)
-		}
-		out.Threads = append(out.Threads, ts)
-		if t.TID == pid {
+// processStacks is the kernel side of one process.
+func processStacks(pid int, tasks []events.Task) facts.ProcessStacks {
+	out := facts.ProcessStacks{PID: pid}
+	for i := range tasks {
+		t := &tasks[i]
+		out.Threads = append(out.Threads, facts.ThreadStacks{TID: t.TID, Comm: t.Comm, State: t.Letter(), Kernel: t.StackNames})
+		switch {
+		case t.TID == pid:
 			out.Comm = t.Comm
+		case out.Comm == "":
+			out.Comm = t.ProcessComm
 		}
-		if t.Sleeping() && t.HasRegs && !t.KernelThread() && !t.IOWorker() && !t.Exiting() && !t.Compat {
-			params.Threads = append(params.Threads, userstack.Thread{TID: t.TID, PC: t.PC, SP: t.SP, BP: t.BP, LR: t.LR})
-		}
 	}
-	if len(params.Threads) == 0 {
-		return out
-	}
-	exe, err := s.opts.Proc.Readlink(pid, "exe")
-	if err != nil {
-		skip(err)
-		return out
-	}
-	out.Exe, params.Exe = exe, exe
-	if text, err := s.opts.Proc.Mountinfo(pid); err == nil {
-		s.cache.mountinfo[tasks[0].MountNS] = text
-	}
-	params.Avoid = s.avoid(&facts.Snapshot{}, tasks[0].MountNS)
-	r, err := s.askStacks(ctx, pid, params)
-	if err != nil {
-		skip(err)
-		return out
-	}
-	out.Runtime, out.Parked, out.ParkedErr = r.Runtime, r.Parked, r.ParkedErr
-	attach(&out, r.Stacks)
 	return out
 }
 
-func attach(p *facts.ProcessStacks, stacks []facts.UserStack) {
-	byTID := make(map[int]*facts.UserStack, len(stacks))
-	for i := range stacks {
-		byTID[stacks[i].TID] = &stacks[i]
+// stacksOf adds the user side.
+func (s *Session) stacksOf(ctx context.Context, snap *facts.Snapshot, p *facts.ProcessStacks, tasks []events.Task, skip func(string, error)) {
+	what := fmt.Sprintf("user stacks of pid %d", p.PID)
+	params := userstack.Params{Parked: parkedMost, Again: true}
+	for i := range tasks {
+		t := &tasks[i]
+		switch {
+		case t.KernelThread() || t.IOWorker() || t.Exiting() || t.Compat:
+		case t.Sleeping() && t.HasRegs:
+			params.Threads = append(params.Threads, userstack.Thread{TID: t.TID, PC: t.PC, SP: t.SP, BP: t.BP, LR: t.LR, Switches: t.Switches()})
+		default:
+			params.Running = append(params.Running, t.TID)
+		}
+	}
+	if len(params.Threads)+len(params.Running) == 0 {
+		return
+	}
+	exe, err := s.opts.Proc.Readlink(p.PID, "exe")
+	if err != nil {
+		skip(what, err)
+		return
+	}
+	p.Exe, params.Exe = exe, exe
+	s.readMounts(p.PID, tasks[0].MountNS)
+	params.Avoid, params.Known = s.places(snap)
+	r, err := s.askStacks(ctx, p.PID, params)
+	if err != nil {
+		skip(what, err)
+		return
+	}
+	if r.ProgramErr != "" {
+		skip(what, errors.New(r.ProgramErr))
+	}
+	p.Runtime, p.Parked, p.ParkedErr = r.Runtime, r.Parked, r.ParkedErr
+	attach(p, r)
+}
+
+// readMounts reads the mount tables that say where files of a process lie: its
+// own, and the node's, which has what its own is made of.
+func (s *Session) readMounts(pid int, ns uint32) {
+	read := func(pid int, ns uint32) {
+		if _, ok := s.cache.mountinfo[ns]; ok || ns == 0 {
+			return
+		}
+		if text, err := s.opts.Proc.Mountinfo(pid); err == nil {
+			s.cache.mountinfo[ns] = text
+		}
+	}
+	read(pid, ns)
+	host := s.hostPID()
+	if ns, err := s.opts.Proc.Namespace(host, "mnt"); err == nil {
+		read(host, ns)
+	}
+}
+
+func attach(p *facts.ProcessStacks, r *userstack.Result) {
+	byTID := make(map[int]*facts.UserStack, len(r.Stacks))
+	for i := range r.Stacks {
+		byTID[r.Stacks[i].TID] = &r.Stacks[i]
 	}
 	for i := range p.Threads {
-		p.Threads[i].User = byTID[p.Threads[i].TID]
+		t := &p.Threads[i]
+		t.User = byTID[t.TID]
+		if f, ok := r.Fresh[t.TID]; ok {
+			t.State, t.Kernel = f.State, f.Kernel
+		}
 	}
 }

@@ -61,6 +61,9 @@ func (s *Session) userStacks(ctx context.Context, snap *facts.Snapshot, suspects
 			skip(fmt.Sprintf("user stacks of pid %d", pid), err.Error())
 			r = &userstack.Result{}
 		}
+		if r.ProgramErr != "" {
+			skip(fmt.Sprintf("names in user stacks of pid %d", pid), r.ProgramErr)
+		}
 		snap.UserStacks = append(snap.UserStacks, r.Stacks...)
 		s.cache.keepStacks(want[pid], r.Stacks)
 	}
@@ -84,9 +87,10 @@ func (s *Session) stackRequest(snap *facts.Snapshot, pid int, list []correlate.S
 	if err != nil {
 		return expendable.Request{}, err
 	}
-	params := userstack.Params{Exe: exe, Avoid: s.avoid(snap, list[0].MountNS)}
+	params := userstack.Params{Exe: exe}
+	params.Avoid, params.Known = s.places(snap)
 	for _, p := range list {
-		params.Threads = append(params.Threads, userstack.Thread{TID: p.TID, PC: p.PC, SP: p.SP, BP: p.BP, LR: p.LR})
+		params.Threads = append(params.Threads, userstack.Thread{TID: p.TID, PC: p.PC, SP: p.SP, BP: p.BP, LR: p.LR, Switches: p.Switches})
 	}
 	text, err := json.Marshal(params)
 	return expendable.Request{Op: userstack.Op, PID: pid, Params: text}, err
@@ -117,18 +121,37 @@ func stackResult(r reply) (*userstack.Result, error) {
 	return &result, nil
 }
 
-// avoid lists the devices whose files no child may open: those of every mount
-// that somebody else than this machine answers for.
-func (s *Session) avoid(snap *facts.Snapshot, ns uint32) []string {
-	t, err := mounts.Parse(s.cache.mountinfo[ns], ns, mounts.NewBlocks(snap.Blocks))
-	if err != nil {
-		return nil
-	}
-	var list []string
-	for _, m := range t.Mounts {
-		if m.Kind != mounts.KindBlock && m.Kind != mounts.KindOther && !slices.Contains(list, m.Device) {
-			list = append(list, m.Device)
+// places sorts devices into those whose files no child may open, as somebody
+// else than this machine answers for them, and those that are known to be its
+// own. A file system without a disk that is on neither list may be anything: a
+// mount that was lazily unmounted is in no table.
+func (s *Session) places(snap *facts.Snapshot) (avoid, known []string) {
+	blocks := mounts.NewBlocks(snap.Blocks)
+	add := func(list *[]string, device string) {
+		if !slices.Contains(*list, device) {
+			*list = append(*list, device)
 		}
 	}
-	return list
+	for _, b := range snap.Blocks {
+		if _, remote := blocks.Remote(b.Device); remote {
+			add(&avoid, b.Device)
+		}
+	}
+	for _, c := range snap.Fuse {
+		add(&avoid, c.Device)
+	}
+	for _, ns := range slices.Sorted(maps.Keys(s.cache.mountinfo)) {
+		t, err := mounts.Parse(s.cache.mountinfo[ns], ns, blocks)
+		if err != nil {
+			continue
+		}
+		for _, m := range t.Mounts {
+			if m.Kind == mounts.KindBlock || m.Kind == mounts.KindOther {
+				add(&known, m.Device)
+			} else {
+				add(&avoid, m.Device)
+			}
+		}
+	}
+	return avoid, known
 }

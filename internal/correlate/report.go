@@ -136,9 +136,15 @@ type Hang struct {
 
 // Frame is one call of a user stack.
 type Frame struct {
+	// Function is MODULE+0xOFFSET where no symbol is known; BuildID then says
+	// which build of the module that is.
 	Function Text   `json:"function"`
 	File     Text   `json:"file"`
 	Line     Number `json:"line"`
+	BuildID  string `json:"build_id,omitempty"`
+	// Elided is how many calls are left out between this one and the next: the
+	// middle of a stack that is too deep.
+	Elided int `json:"elided,omitempty"`
 }
 
 // Goroutine is the goroutine that runs on a thread.

@@ -1,6 +1,8 @@
 package correlate
 
 import (
+	"fmt"
+
 	"github.com/hangtrace/hangtrace/internal/events"
 	"github.com/hangtrace/hangtrace/internal/facts"
 )
@@ -13,12 +15,15 @@ func (w *world) userStack(t *events.Task, h *Hang) {
 		return
 	}
 	h.UserStack, h.UserStackEnd = []Frame{}, Text(s.End)
-	for _, f := range s.Frames {
-		name := f.Function
-		if name == "" {
-			name = f.Module
+	for i, f := range s.Frames {
+		frame := Frame{Function: Text(f.Function), File: Text(f.File), Line: Number(max(f.Line, 0)), BuildID: f.BuildID}
+		if f.Function == "" && f.Module != "" {
+			frame.Function = Text(fmt.Sprintf("%s+%#x", f.Module, f.Offset))
 		}
-		h.UserStack = append(h.UserStack, Frame{Function: Text(name), File: Text(f.File), Line: Number(max(f.Line, 0))})
+		if s.Elided > 0 && i+1 == s.ElidedAt {
+			frame.Elided = s.Elided
+		}
+		h.UserStack = append(h.UserStack, frame)
 	}
 	if s.Goroutine == nil {
 		return

@@ -70,3 +70,48 @@ func readText(path string, limit int) ([]byte, error) {
 	text, _, err := readUpTo(f, limit)
 	return text, err
 }
+
+// ThreadNow is one look at a thread.
+type ThreadNow struct {
+	State string // one letter
+	// Switches counts how often it left a CPU: it has not run between two looks
+	// that show the same number.
+	Switches uint64
+}
+
+// LookAt looks at a thread, for handlers.
+func LookAt(pid, tid int) (now ThreadNow, err error) {
+	text, err := readText(fmt.Sprintf("/proc/%d/task/%d/status", pid, tid), procTextLimit)
+	if err != nil {
+		return now, err
+	}
+	found := 0
+	for line := range bytes.Lines(text) {
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		value = bytes.TrimSpace(value)
+		switch {
+		case string(name) == "State" && len(value) > 0:
+			now.State = string(value[:1])
+		case bytes.HasSuffix(name, []byte("voluntary_ctxt_switches")):
+			n, err := strconv.ParseUint(string(value), 10, 64)
+			if err != nil {
+				return now, err
+			}
+			now.Switches += n
+			found++
+		}
+	}
+	if found != 2 {
+		return now, fmt.Errorf("status of thread %d has no switch counts", tid)
+	}
+	return now, nil
+}
+
+// CallAndStack reads the call a thread is in, with its registers, and its
+// kernel stack, for handlers: both may block.
+func CallAndStack(pid, tid int) (call, stack string, err error) {
+	dir := fmt.Sprintf("/proc/%d/task/%d/", pid, tid)
+	a, err1 := readText(dir+"syscall", procTextLimit)
+	b, err2 := readText(dir+"stack", procTextLimit)
+	return string(a), string(b), errors.Join(err1, err2)
+}

@@ -44,7 +44,7 @@ func writeProfile(w io.Writer, samples []sample, kind, unit string, at time.Time
 		ps := &profile.Sample{Value: []int64{s.value}, Label: make(map[string][]string)}
 		for key, value := range s.labels {
 			if value != "" {
-				ps.Label[key] = []string{value}
+				ps.Label[key] = []string{clean(value)} // pprof prints it as it is
 			}
 		}
 		for _, f := range s.frames {
@@ -110,7 +110,10 @@ func stackSamples(d *facts.StackDump) []sample {
 			s := sample{frames: kernelFrames(g.kernel), value: int64(g.size()), labels: map[string]string{
 				"pid": fmt.Sprint(p.PID), "comm": p.Comm,
 			}}
-			for _, f := range g.user {
+			for i, f := range g.user {
+				if g.elided > 0 && i == g.elidedAt {
+					s.frames = append(s.frames, frame{name: leftOut(g.elided)})
+				}
 				name := f.Function
 				if name == "" {
 					name = fmt.Sprintf("%s+%#x", f.Module, f.Offset)
@@ -136,11 +139,17 @@ func hangSamples(r *correlate.Report) []sample {
 		}}
 		for _, f := range h.UserStack {
 			s.frames = append(s.frames, frame{name: f.Function.Or("?"), file: string(f.File), line: int64(f.Line)})
+			if f.Elided > 0 {
+				s.frames = append(s.frames, frame{name: leftOut(f.Elided)})
+			}
 		}
 		if v := h.Volume; v != nil {
 			s.labels["volume"] = v.PV.Or(string(v.Name))
 			if v.Pod != nil {
-				s.labels["pod"] = v.Pod.Namespace.Or("") + "/" + v.Pod.Name.Or(string(v.Pod.UID))
+				s.labels["pod"] = string(v.Pod.UID)
+				if v.Pod.Name != "" {
+					s.labels["pod"] = v.Pod.Namespace.Or("unknown") + "/" + string(v.Pod.Name)
+				}
 			}
 		}
 		if h.WaitingOn != nil {

@@ -28,6 +28,9 @@ func (p *page) userStack(h *correlate.Hang) {
 			tokens = append(tokens, "<")
 		}
 		tokens = append(tokens, clean(shortFunction(f.Function.Or("?"))))
+		if f.Elided > 0 {
+			tokens = append(tokens, "<", leftOut(f.Elided))
+		}
 	}
 	if h.Goroutine != nil {
 		g := fmt.Sprintf("goroutine %d", h.Goroutine.ID)
@@ -41,6 +44,9 @@ func (p *page) userStack(h *correlate.Hang) {
 	}
 	p.row("called by", tokens...)
 }
+
+// leftOut stands for the middle of a stack that is too deep.
+func leftOut(n int) string { return fmt.Sprintf("(%s left out)", count(n, "frame")) }
 
 // plumbing counts the innermost calls that every program makes on its way into
 // the kernel: of os.Stat and its insides only os.Stat itself is news.

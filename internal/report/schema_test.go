@@ -44,7 +44,7 @@ func compiled(t *testing.T, name string) *jsonschema.Schema {
 	c.DefaultDraft(jsonschema.Draft2020)
 	c.AssertFormat()
 	c.AssertContent()
-	for _, resource := range []string{reportSchema, eventSchema} {
+	for _, resource := range []string{reportSchema, eventSchema, stacksSchema} {
 		if err := c.AddResource(schemaBase+resource, schemaText(t, resource)); err != nil {
 			t.Fatal(err)
 		}
@@ -152,7 +152,7 @@ func asMap(t *testing.T, v any) map[string]any {
 // filled are values for fields that do not take just any string.
 var filled = map[string]string{
 	"schema": correlate.ReportSchema, "backend": "proc", "reason": "in_syscall", "role": "root",
-	"path.source": "fd", "args": "0x1", "device": "0:28", "pod.state": "running", "waiting_on.kind": "lock", "healthz.syncloop": "ok",
+	"path.source": "fd", "args": "0x1", "device": "0:28", "pod.state": "running", "waiting_on.kind": "lock", "healthz.syncloop": "ok", "build_id": "93ac",
 }
 
 // fill sets every field of a type to something, found by reflection, so that a

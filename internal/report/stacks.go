@@ -18,10 +18,14 @@ func Stacks(w io.Writer, form Form, d *facts.StackDump, o Options) error {
 	case FormText:
 		return stacksText(w, d, o)
 	case FormJSON:
+		whole := *d // an empty list, not null: there is nothing
+		whole.Processes = append([]facts.ProcessStacks{}, d.Processes...)
+		whole.Skipped = append([]facts.Skipped{}, d.Skipped...)
+		whole.Degraded = append([]string{}, d.Degraded...)
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
 		enc.SetEscapeHTML(false)
-		return enc.Encode(d)
+		return enc.Encode(whole)
 	case FormPprof:
 		return writeProfile(w, stackSamples(d), "threads", "count", d.TakenAt)
 	case FormFolded:
@@ -34,10 +38,12 @@ func Stacks(w io.Writer, form Form, d *facts.StackDump, o Options) error {
 type stackGroup struct {
 	kernel []string
 	user   []facts.UserFrame
-	end    string
-	states map[string]int
-	tids   []int
-	ids    []uint64 // goroutines
+	// elided frames are left out behind user[elidedAt-1].
+	elided, elidedAt int
+	end              string
+	states           map[string]int
+	tids             []int
+	ids              []uint64 // goroutines
 }
 
 // groupStacks puts equal stacks together, the most frequent first.
@@ -51,7 +57,8 @@ func groupStacks(p *facts.ProcessStacks) []*stackGroup {
 		}
 		g := &stackGroup{kernel: kernel, states: make(map[string]int)}
 		if u != nil {
-			g.user, g.end = u.Frames, u.End
+			g.user, g.end, g.elided, g.elidedAt = u.Frames, u.End, u.Elided, u.ElidedAt
+			fmt.Fprintf(&key, "|%d", u.Elided)
 			for _, f := range u.Frames {
 				fmt.Fprintf(&key, "|%s:%d %s+%x\n", f.Function, f.Line, f.Module, f.Offset)
 			}
@@ -150,7 +157,10 @@ func (p *page) group(g *stackGroup) {
 	for _, f := range g.kernel {
 		p.line("%s%s", indent+"kernel  ", clean(f))
 	}
-	for _, f := range g.user {
+	for i, f := range g.user {
+		if g.elided > 0 && i == g.elidedAt {
+			p.line("%s%s", indent+"        ", leftOut(g.elided))
+		}
 		p.line("%s%s", indent+"        ", userFrame(f))
 	}
 	if g.end != "" {

@@ -34,7 +34,9 @@ const (
 	statusRunning = 2
 	statusSyscall = 3
 	statusDead    = 6
-	statusScan    = 0x1000
+	// Go 1.26: the unused goroutine of a thread that is kept for calls from C.
+	statusDeadExtra = 11
+	statusScan      = 0x1000
 )
 
 // gState and mState are what is read of runtime.g and runtime.m.
@@ -111,7 +113,7 @@ func (p *GoProcess) Parked(g Goroutine) Stack {
 
 // describe turns a state into what callers see.
 func (p *GoProcess) describe(g *gState) *Goroutine {
-	names := [...]string{"idle", "runnable", "running", "syscall", "waiting", "", "dead", "", "copystack", "preempted"}
+	names := [...]string{"idle", "runnable", "running", "syscall", "waiting", "", "dead", "", "copystack", "preempted", "leaked"}
 	d := &Goroutine{ID: g.id, Status: "unknown", WaitSinceNS: g.waitSince, ParentID: g.parent, TID: int(g.onThread), state: *g}
 	if int(g.status) < len(names) && names[g.status] != "" {
 		d.Status = names[g.status]
@@ -211,7 +213,7 @@ func (p *GoProcess) readRuntime() (*goRuntime, error) {
 			return nil, errors.New("list of goroutines is not readable")
 		}
 		g, ok := p.readG(layout, addr)
-		if !ok || !g.schedSelf || g.status == statusDead {
+		if !ok || !g.schedSelf || g.status == statusDead || g.status == statusDeadExtra {
 			continue
 		}
 		if m, ok := p.readM(layout, g.m); ok && m.curg == addr {

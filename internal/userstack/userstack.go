@@ -5,7 +5,8 @@
 // named frames (facts.UserStack), and where a chain is cut, why. It runs inside
 // the expendable child only, since it opens the program and reads the process's
 // memory, either of which may block for ever. It must never stop, signal or
-// trace the process, and never open a file on a device it was told to avoid.
+// trace the process, never open a file on a device it was told to avoid, and
+// never give out the chain of a thread that ran while its stack was read.
 package userstack
 
 import (
@@ -14,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,8 +35,14 @@ type Params struct {
 	// Avoid are devices ("0:28") whose files may not be opened: those of
 	// mounts that may hang.
 	Avoid []string `json:"avoid,omitempty"`
+	// Known are devices of this machine's own file systems.
+	Known []string `json:"known,omitempty"`
 	// Parked asks for goroutines that are on no thread, at most this many.
 	Parked int `json:"parked,omitempty"`
+	// Again asks to look once more at threads that ran, and these are threads
+	// that ran when the registers were taken.
+	Again   bool  `json:"again,omitempty"`
+	Running []int `json:"running,omitempty"`
 }
 
 // Thread is a blocked thread and the registers it entered the kernel with.
@@ -44,6 +52,8 @@ type Thread struct {
 	SP  uint64 `json:"sp"`
 	BP  uint64 `json:"bp,omitempty"`
 	LR  uint64 `json:"lr,omitempty"`
+	// Switches is how often it had left a CPU when these registers were taken.
+	Switches uint64 `json:"switches"`
 }
 
 // Result is the answer.
@@ -51,8 +61,14 @@ type Result struct {
 	// Runtime is the Go release of the program; "" for other programs.
 	Runtime string            `json:"runtime,omitempty"`
 	Stacks  []facts.UserStack `json:"stacks"`
+	// Fresh are the threads that were looked at once more, by TID: their stacks
+	// are from then, and so must be all else that is told of them.
+	Fresh map[int]Fresh `json:"fresh,omitempty"`
 	// Parked are goroutines on no thread (TID 0).
 	Parked []facts.UserStack `json:"parked,omitempty"`
+	// ProgramErr is why the program itself could not be looked into: what is
+	// known of its frames is where they are.
+	ProgramErr string `json:"program_err,omitempty"`
 	// ParkedErr is why they could not be found.
 	ParkedErr string `json:"parked_err,omitempty"`
 }
@@ -78,6 +94,8 @@ type process struct {
 	maps   []symbol.Mapping
 	mem    symbol.Memory
 	files  []*os.File
+	// unwinder gives a new look at the memory, with nothing known of before.
+	unwinder func() func(t Thread) symbol.Stack
 }
 
 func unwind(pid int, params Params) (*Result, error) {
@@ -90,17 +108,18 @@ func unwind(pid int, params Params) (*Result, error) {
 	p.mem = func(addr uint64, buf []byte) (int, error) { return memory.ReadAt(buf, int64(addr)) }
 	defer p.close()
 	native := symbol.NewNative(p.maps, p.open)
-	r, err := p.goStacks(native)
-	if err == nil || !errors.Is(err, symbol.ErrNotGo) {
-		return r, err
+	p.unwinder = func() func(t Thread) symbol.Stack {
+		return func(t Thread) symbol.Stack { return native.Unwind(t.regs(), p.mem) }
 	}
-	r = &Result{}
-	for _, t := range params.Threads {
-		regs := symbol.Regs{PC: t.PC, SP: t.SP, BP: t.BP, LR: t.LR}
-		r.Stacks = append(r.Stacks, stackOf(pid, t.TID, native.Unwind(regs, p.mem)))
+	r := &Result{}
+	if err := p.goProgram(native, r); err != nil && !errors.Is(err, symbol.ErrNotGo) {
+		r.ProgramErr = err.Error()
 	}
+	p.threads(r)
 	return r, nil
 }
+
+func (t Thread) regs() symbol.Regs { return symbol.Regs{PC: t.PC, SP: t.SP, BP: t.BP, LR: t.LR} }
 
 func (p *process) close() {
 	for _, f := range p.files {
@@ -108,51 +127,74 @@ func (p *process) close() {
 	}
 }
 
-func (p *process) goStacks(native *symbol.NativeTable) (*Result, error) {
-	if m, ok := p.program(); ok && p.avoided(m.Device) {
-		return nil, fmt.Errorf("program %s lies on a mount that may hang", p.params.Exe)
+// goProgram has a Go program unwound as such, and adds its parked goroutines.
+func (p *process) goProgram(native *symbol.NativeTable, r *Result) error {
+	m, ok := p.program()
+	if !ok {
+		return fmt.Errorf("program %s: it is not mapped, so where it lies is not known", p.params.Exe)
+	}
+	if err := p.mayOpen(m); err != nil {
+		return fmt.Errorf("program %s %w", p.params.Exe, err)
 	}
 	f, size, err := expendable.OpenExe(p.pid)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	p.files = append(p.files, f)
 	table, err := symbol.OpenGo(f, size)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	bias, ok := table.Bias(p.maps, func(m symbol.Mapping) bool { return m.Path == p.exePath() })
 	if !ok {
-		return nil, fmt.Errorf("program %s: its mappings do not fit its headers", p.params.Exe)
+		return fmt.Errorf("program %s: its mappings do not fit its headers", p.params.Exe)
 	}
-	proc := table.Process(p.mem, bias)
-	proc.Native = native.ForGo(p.mem)
-	r := &Result{Runtime: table.Version()}
-	for _, t := range p.params.Threads {
-		s := proc.Thread(t.TID, symbol.Regs{PC: t.PC, SP: t.SP, BP: t.BP, LR: t.LR})
-		r.Stacks = append(r.Stacks, stackOf(p.pid, t.TID, s))
+	look := func() *symbol.GoProcess {
+		proc := table.Process(p.mem, bias)
+		proc.Native = native.ForGo(p.mem)
+		return proc
 	}
-	p.parked(proc, r)
-	return r, nil
+	p.unwinder = func() func(t Thread) symbol.Stack {
+		proc := look()
+		return func(t Thread) symbol.Stack { return proc.Thread(t.TID, t.regs()) }
+	}
+	r.Runtime = table.Version()
+	if p.params.Parked > 0 {
+		p.parked(look(), look(), r)
+	}
+	return nil
 }
 
-// parked adds the goroutines that wait for other goroutines.
-func (p *process) parked(proc *symbol.GoProcess, r *Result) {
-	if p.params.Parked <= 0 {
-		return
-	}
-	list, err := proc.Goroutines(p.params.Parked)
+// parked adds the goroutines on no thread. Nothing counts how often a goroutine
+// has run, so only what two looks agree on is given out.
+func (p *process) parked(first, second *symbol.GoProcess, r *Result) {
+	list, err := first.Goroutines(p.params.Parked)
 	if err != nil {
 		r.ParkedErr = err.Error()
 		return
 	}
+	stacks := make(map[uint64]facts.UserStack, len(list))
 	for _, g := range list {
-		if g.TID != 0 {
-			continue
+		if g.TID == 0 {
+			stacks[g.ID] = stackOf(p.pid, 0, first.Parked(g))
 		}
-		s := proc.Parked(g)
-		s.Goroutine = &g
-		r.Parked = append(r.Parked, stackOf(p.pid, 0, s))
+	}
+	again, err := second.Goroutines(p.params.Parked)
+	if err != nil {
+		r.ParkedErr = err.Error()
+		return
+	}
+	for _, g := range again {
+		s, ok := stacks[g.ID]
+		if !ok || g.TID != 0 {
+			continue // it came, or went onto a thread, just now
+		}
+		now := stackOf(p.pid, 0, second.Parked(g))
+		now.Goroutine.WaitSinceNS = s.Goroutine.WaitSinceNS // a collection may just have noted it
+		if !reflect.DeepEqual(now, s) {
+			s = facts.UserStack{PID: p.pid, End: ran, Goroutine: now.Goroutine}
+		}
+		r.Parked = append(r.Parked, s)
 	}
 }
 
@@ -166,19 +208,29 @@ func (p *process) program() (symbol.Mapping, bool) {
 	return p.maps[i], true
 }
 
-// avoided compares a device of /proc/PID/maps (hexadecimal) with those of mount
-// tables (decimal).
-func (p *process) avoided(device string) bool {
-	major, minor, ok := strings.Cut(device, ":")
+// mayOpen tells whether a mapped file may be opened: one that lies on a mount
+// that may hang may not. Devices are hexadecimal in /proc/PID/maps and decimal
+// in mount tables.
+func (p *process) mayOpen(m symbol.Mapping) error {
+	major, minor, ok := strings.Cut(m.Device, ":")
 	a, err1 := strconv.ParseUint(major, 16, 32)
 	b, err2 := strconv.ParseUint(minor, 16, 32)
-	return ok && err1 == nil && err2 == nil && slices.Contains(p.params.Avoid, fmt.Sprintf("%d:%d", a, b))
+	device := fmt.Sprintf("%d:%d", a, b)
+	switch {
+	case !ok || err1 != nil || err2 != nil:
+		return fmt.Errorf("lies on an unknown device (%q)", m.Device)
+	case slices.Contains(p.params.Avoid, device):
+		return fmt.Errorf("lies on a mount that may hang (device %s)", device)
+	case a == 0 && !slices.Contains(p.params.Known, device) && !strings.HasPrefix(m.Path, "/memfd:"):
+		return fmt.Errorf("lies on device %s, which is in no mount table: it may hang", device)
+	}
+	return nil
 }
 
 // open opens the file of a mapping for the native unwinder.
 func (p *process) open(m symbol.Mapping) (io.ReaderAt, int64, error) {
-	if p.avoided(m.Device) {
-		return nil, 0, fmt.Errorf("%s lies on a mount that may hang", m.Path)
+	if err := p.mayOpen(m); err != nil {
+		return nil, 0, err
 	}
 	f, size, err := expendable.OpenMapped(p.pid, m.Start, m.End, m.Path)
 	if err != nil {
@@ -189,11 +241,14 @@ func (p *process) open(m symbol.Mapping) (io.ReaderAt, int64, error) {
 }
 
 func stackOf(pid, tid int, s symbol.Stack) facts.UserStack {
-	out := facts.UserStack{PID: pid, TID: tid, End: s.End, Elided: s.Elided, ElidedAt: s.ElidedAt}
+	out := facts.UserStack{PID: pid, TID: tid, End: s.End, Elided: s.Elided}
 	// As in a dump of the runtime's own, its insides are left out; but not
 	// where there is nothing else.
 	hide := slices.ContainsFunc(s.Frames, func(f symbol.Frame) bool { return !f.Runtime })
-	for _, f := range s.Frames {
+	for i, f := range s.Frames {
+		if s.Elided > 0 && i == s.ElidedAt {
+			out.ElidedAt = len(out.Frames)
+		}
 		if f.Runtime && hide {
 			continue
 		}
