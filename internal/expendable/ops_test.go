@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"unsafe"
 
@@ -16,10 +17,14 @@ import (
 	"github.com/hangtrace/hangtrace/internal/proc"
 )
 
+// asked counts the children: one that was killed takes a while to die on a busy
+// machine, and must not stand in the next one's way.
+var asked atomic.Int64
+
 // ask does requests in one child; each must be answered.
 func ask(t *testing.T, reqs ...Request) []Answer {
 	t.Helper()
-	answers, err := NewRunner(Options{}).Do(t.Context(), t.Name(), reqs, long)
+	answers, err := NewRunner(Options{}).Do(t.Context(), fmt.Sprint(t.Name(), asked.Add(1)), reqs, long)
 	must(t, err)
 	return answers
 }
