@@ -15,7 +15,7 @@ struct snapshot_config {
 	u32 all;	    /* every process, not only those in targets */
 	u32 kernel_threads; /* kernel threads too */
 	u32 blocked_only;   /* leave out stacks of threads that can run */
-	u32 pad;
+	u32 children;	    /* those whose parent is in targets, too */
 };
 const volatile struct snapshot_config cfg;
 
@@ -76,6 +76,11 @@ static __always_inline bool wanted(struct task_struct *t)
 
 	if (cfg.all)
 		return cfg.kernel_threads || !(BPF_CORE_READ(t, flags) & PF_KTHREAD);
+	if (bpf_map_lookup_elem(&targets, &tgid))
+		return true;
+	if (!cfg.children)
+		return false;
+	tgid = BPF_CORE_READ(t, real_parent, tgid);
 	return bpf_map_lookup_elem(&targets, &tgid) != NULL;
 }
 

@@ -25,7 +25,7 @@ type SnapshotSnapshotConfig struct {
 	All           uint32
 	KernelThreads uint32
 	BlockedOnly   uint32
-	Pad           uint32
+	Children      uint32
 }
 
 type SnapshotSymbolText struct {

@@ -18,6 +18,7 @@ func liveFlags() []cli.Flag {
 	flags := append(captureFlags(), outputFlags(report.Forms())...)
 	return append(flags,
 		&cli.DurationFlag{Name: "duration", Aliases: []string{"d"}, Usage: "end after this time (default: until Ctrl-C)"},
+		&cli.StringFlag{Name: "mode", Value: string(live.ModeAuto), Usage: "trace hooks the calls; sample only looks, and costs the targets nothing; auto is sample for --pid all, else trace"},
 		&cli.StringFlag{Name: "ready-file", Usage: "create `FILE` once all probes are attached"},
 	)
 }
@@ -70,7 +71,12 @@ func liveOptions(c *cli.Context) (live.Options, error) {
 	if err != nil {
 		return live.Options{}, err
 	}
-	opts := live.Options{Queries: asked, Duration: c.Duration("duration")}
+	opts := live.Options{Queries: asked, Duration: c.Duration("duration"), Mode: live.Mode(c.String("mode"))}
+	switch opts.Mode {
+	case live.ModeAuto, live.ModeSample, live.ModeTrace:
+	default:
+		return opts, usage("--mode %q is unknown; try: auto, sample or trace", opts.Mode)
+	}
 	if opts.Duration < 0 {
 		return opts, usage("--duration %s: must not be negative; try: --duration 30s", opts.Duration)
 	}

@@ -57,7 +57,7 @@ func newBackend(opts *Options, ask asker) (backend, error) {
 		}
 		return &procBackend{opts: opts, ask: ask, why: why}, nil
 	}
-	s, err := loader.NewSnapshotter(loader.SnapshotOptions{All: opts.Targets.All, KernelThreads: opts.Targets.KernelThreads})
+	s, err := loader.NewSnapshotter(loader.SnapshotOptions{All: opts.Targets.All, KernelThreads: opts.Targets.KernelThreads, Children: opts.Children})
 	if err == nil {
 		b := &bpfBackend{s: s, proc: opts.Proc}
 		return b, b.setTargets(opts.Targets)

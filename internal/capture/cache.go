@@ -42,11 +42,13 @@ type cache struct {
 	theNode   *facts.Node
 	symbols   map[uint64]string
 	mountinfo map[uint32][]byte
-	strings   memo[memoryKey, facts.UserString]
-	maps      memo[memoryKey, facts.ProcMaps]
-	resolved  memo[string, facts.ResolvedPath]
-	stacks    memo[memoryKey, facts.UserStack]
-	kubelets  map[kubeletKey]*kubeletState
+	// readers are processes that see the mount namespaces of the last look.
+	readers  map[uint32]int
+	strings  memo[memoryKey, facts.UserString]
+	maps     memo[memoryKey, facts.ProcMaps]
+	resolved memo[string, facts.ResolvedPath]
+	stacks   memo[memoryKey, facts.UserStack]
+	kubelets map[kubeletKey]*kubeletState
 	// jammed are processes that a child hung on while it was asked about others.
 	jammed     map[int]bool
 	kubeletPID int

@@ -248,6 +248,7 @@ func (s *Session) mountTables(snap *facts.Snapshot, suspects []correlate.Suspect
 			add(ns, pid)
 		}
 	}
+	s.cache.readers = readers
 	for _, ns := range slices.Sorted(maps.Keys(readers)) {
 		text, err := s.opts.Proc.Mountinfo(readers[ns])
 		if errors.Is(err, proc.ErrGone) {

@@ -170,29 +170,57 @@ func (s *Session) volumeData(ctx context.Context, host int, k *facts.Kube, paths
 	if len(ask) == 0 {
 		return
 	}
-	reqs := make([]expendable.Request, len(ask))
-	for i, p := range ask {
-		reqs[i] = expendable.Request{Op: expendable.OpReadfile, Root: hostRoot(host), Path: expendable.Raw(p), Max: most}
+	for _, pid := range s.viewers(host) {
+		if len(ask) == 0 {
+			return
+		}
+		reqs := make([]expendable.Request, len(ask))
+		for i, p := range ask {
+			reqs[i] = expendable.Request{Op: expendable.OpReadfile, Root: hostRoot(pid), Path: expendable.Raw(p), Max: most}
+		}
+		answers, err := s.opts.Runner.Do(ctx, "vol-data", reqs, childDeadline(ctx))
+		if err != nil {
+			skip("vol_data.json of the volumes", err)
+		}
+		ask = s.keepVolumeData(k, ask, answers, err == nil)
 	}
-	answers, err := s.opts.Runner.Do(ctx, "vol-data", reqs, childDeadline(ctx))
-	if err != nil {
-		skip("vol_data.json of the volumes", err)
+}
+
+// viewers are the processes whose view of the file system is asked for what
+// lies beside the volumes: the kubelet's, then that of one process in each other
+// mount namespace in question, as a node may run several kubelets.
+func (s *Session) viewers(host int) []int {
+	list := []int{host}
+	own, _ := s.opts.Proc.Namespace(host, "mnt")
+	for _, ns := range slices.Sorted(maps.Keys(s.cache.readers)) {
+		const most = 4
+		if pid := s.cache.readers[ns]; ns != own && pid != host && len(list) < most {
+			list = append(list, pid)
+		}
 	}
-	for i, a := range answers {
-		if a.Err != "" || len(a.Data) == 0 {
-			if err == nil {
-				s.cache.volumeData[ask[i]] = nil // not every plugin writes one
+	return list
+}
+
+// keepVolumeData stores what was read and returns what was not. complete tells
+// that a missing answer means that there is no such file.
+func (s *Session) keepVolumeData(k *facts.Kube, asked []string, answers []expendable.Answer, complete bool) (left []string) {
+	for i, name := range asked {
+		if i >= len(answers) || answers[i].Err != "" || len(answers[i].Data) == 0 {
+			if complete {
+				s.cache.volumeData[name] = nil // not every plugin writes one
 			}
+			left = append(left, name)
 			continue
 		}
-		v, err := kube.ParseVolData(a.Data)
+		v, err := kube.ParseVolData(answers[i].Data)
 		if err != nil {
 			v.Err = err.Error()
 		}
-		v.Path = ask[i]
-		s.cache.volumeData[ask[i]] = &v
+		v.Path = name
+		s.cache.volumeData[name] = &v
 		k.VolumeData = append(k.VolumeData, v)
 	}
+	return left
 }
 
 // resolve follows the links of path arguments that seem to lie on a local file

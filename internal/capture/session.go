@@ -36,6 +36,9 @@ type Options struct {
 	// Threshold and Kinds are those of the judgement: they decide what is
 	// worth reading.
 	Judge correlate.Options
+	// Children looks at the children of targets, too: the caller makes them
+	// targets. This field is optional, and of the bpf backend only.
+	Children bool
 	// InFlight gives the live tracer's calls in flight. This field is
 	// optional.
 	InFlight func(facts.Clock) facts.Pass

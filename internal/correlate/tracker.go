@@ -221,6 +221,21 @@ func (t *Tracker) Watched() []events.Task {
 	return list
 }
 
+// Children lists processes of the last snapshot that known does not know, by
+// PID, with their parents: where no tracer tells of a fork, a look shows it.
+func (t *Tracker) Children(known func(pid int) bool) map[int]int {
+	if t.world == nil {
+		return nil
+	}
+	children := make(map[int]int)
+	for i := range t.world.last {
+		if k := &t.world.last[i]; !known(k.PID) {
+			children[k.PID] = k.PPID
+		}
+	}
+	return children
+}
+
 // Summary closes a session.
 func (t *Tracker) Summary(at time.Time) *Event {
 	s := &LiveSummary{

@@ -28,6 +28,8 @@ type Options struct {
 	// Queries are the targets as the user named them: a name is followed to
 	// its new process.
 	Queries []string
+	// Mode is how to watch. This field is optional: ModeAuto.
+	Mode Mode
 	// Duration ends the session; 0 means until ctx is done.
 	Duration time.Duration
 	// Ready is called once everything is attached. This field is optional.
@@ -36,6 +38,22 @@ type Options struct {
 	Sink func(*correlate.Event) error
 	// Recorder writes a recording. This field is optional.
 	Recorder *record.Writer
+}
+
+// Mode is how hangs are noticed between two looks at the threads.
+type Mode string
+
+// The modes. ModeAuto is ModeTrace for the targets somebody names, and
+// ModeSample for all processes: hooks would cost each of them at every call.
+const (
+	ModeAuto   Mode = "auto"
+	ModeSample Mode = "sample"
+	ModeTrace  Mode = "trace"
+)
+
+// samples tells whether the looks are all there is.
+func (m Mode) samples(targets capture.Targets) bool {
+	return m == ModeSample || m == ModeAuto && targets.All
 }
 
 // tickOf is how often the threads are looked at: often enough that a hang is
@@ -87,6 +105,11 @@ func start(opts Options) (*session, error) {
 	s := &session{opts: opts, targets: opts.Capture.Targets, records: make(chan []byte, 256), seeded: make(map[int]uint64)}
 	s.tracker = correlate.NewTracker(opts.Capture.Judge)
 	opts.Capture.Judge = s.tracker.Options()
+	if opts.Mode == "" {
+		opts.Mode = ModeAuto
+	}
+	sample := opts.Mode.samples(s.targets)
+	opts.Capture.Children = sample
 	var err error
 	if s.capture, err = capture.New(opts.Capture); err != nil {
 		return nil, err
@@ -95,6 +118,10 @@ func start(opts Options) (*session, error) {
 	s.clock = s.capture.Clock()
 	if s.capture.Backend() != facts.BackendBPF {
 		return s, nil
+	}
+	if sample {
+		return s, s.notice("mode sample: looking every %s, with no hook on any call; what is shorter than two looks is not seen",
+			tickOf(opts.Capture.Judge.Threshold))
 	}
 	s.tracer, err = loader.NewTracer(loader.TraceOptions{
 		Threshold: opts.Capture.Judge.Threshold, Classes: classes(), HZ: s.clock.HZ, All: s.targets.All, FollowForks: true,
@@ -333,6 +360,9 @@ func (s *session) observe(snap *facts.Snapshot) error {
 		return err
 	}
 	s.seed()
+	if err := s.sampled(); err != nil {
+		return err
+	}
 	if s.tracer != nil {
 		lost := s.tracer.Lost()
 		if e := s.tracker.Lost(snap.TakenAt, lost); e != nil {

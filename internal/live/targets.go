@@ -1,6 +1,7 @@
 package live
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 
@@ -24,6 +25,21 @@ func (s *session) change(c events.TargetChange) error {
 	case events.TargetExited:
 		// The first thread may exit before the others: follow checks.
 		return s.follow()
+	}
+	return nil
+}
+
+// sampled makes the children that a look showed targets, as a tracer's word of
+// their fork would.
+func (s *session) sampled() error {
+	if s.tracer != nil || s.targets.All {
+		return nil
+	}
+	children := s.tracker.Children(s.has)
+	for _, pid := range slices.Sorted(maps.Keys(children)) {
+		if err := s.change(events.TargetChange{What: events.TargetForked, PID: pid, Parent: children[pid]}); err != nil {
+			return err
+		}
 	}
 	return nil
 }

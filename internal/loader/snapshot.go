@@ -28,6 +28,8 @@ type SnapshotOptions struct {
 	// KernelThreads includes kernel threads. This field is optional and only
 	// has a meaning with All.
 	KernelThreads bool
+	// Children includes the children of targets. This field is optional.
+	Children bool
 	// RunningStacks reads the stacks of threads that can run, too. This field
 	// is optional.
 	RunningStacks bool
@@ -99,6 +101,7 @@ func loadSnapshot(opts SnapshotOptions, v variant) (*Snapshotter, error) {
 		All:           b2u(opts.All),
 		KernelThreads: b2u(opts.KernelThreads),
 		BlockedOnly:   b2u(!opts.RunningStacks),
+		Children:      b2u(opts.Children),
 	}
 	if err := spec.Variables["cfg"].Set(cfg); err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)

@@ -250,7 +250,7 @@ func TestLiveOnSeveralTargets(t *testing.T) {
 			a, b := s.victim("ops", fs.MountPoint, "stat"), s.victim("ops", other.MountPoint, "read")
 			targets := []string{pid(a.PID), pid(b.PID)}
 			if all {
-				targets = []string{"--pid=all"}
+				targets = []string{"--pid=all", "--mode=trace"}
 			}
 			l := watch(t, s.Sandbox, append(targets, threshold, s.kubeletRoot())...)
 			ta, tb := s.hang(a, fs, 1)[0].TID, s.hang(b, other, 1)[0].TID
