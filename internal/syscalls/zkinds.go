@@ -167,6 +167,7 @@ const (
 	SetSighow
 	SetSaFlags
 	SetSsFlags
+	SetAuditArch
 	SetSiCode
 	SetCldCode
 	SetSigev

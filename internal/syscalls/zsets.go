@@ -1170,6 +1170,11 @@ var sets = [...]nameSet{
 			{"SS_ONSTACK", 0x1, 0}, {"SS_DISABLE", 0x2, 0}, {"SS_AUTODISARM", 0x80000000, 0},
 		},
 	}},
+	{unknown: "AUDIT_ARCH_???", items: [4][]item{
+		archIndexAMD64: {
+			{"AUDIT_ARCH_X86_64", 0xc000003e, 0}, {"AUDIT_ARCH_I386", 0x40000003, 0}, {"AUDIT_ARCH_AARCH64", 0xc00000b7, 0}, {"AUDIT_ARCH_ARM", 0x40000028, 0},
+		},
+	}},
 	{unknown: "SI_???", items: [4][]item{
 		archIndexAMD64: {
 			{"SI_ASYNCNL", 0xffffffffffffffc4, 0}, {"SI_DETHREAD", 0xfffffffffffffff9, 0}, {"SI_TKILL", 0xfffffffffffffffa, 0}, {"SI_SIGIO", 0xfffffffffffffffb, 0},

@@ -88,6 +88,12 @@ func Return(in Input, o Options) string {
 	return newDecoder(in, o).ret()
 }
 
+// Both shows the arguments and the return value, for less than each by itself.
+func Both(in Input, o Options) (args, ret string) {
+	d := newDecoder(in, o)
+	return d.args(), d.ret()
+}
+
 func (d *decoder) ret() string {
 	in := &d.in
 	if !in.Returned {
@@ -121,6 +127,7 @@ type decoder struct {
 	o    Options
 	list []syscalls.Arg
 	bits int
+	left int // of the budget
 }
 
 // budget bounds how much memory one line reads, whatever lengths and pointers
@@ -136,23 +143,23 @@ func newDecoder(in Input, o Options) *decoder {
 		d.in.Ret = int64(int32(d.in.Ret))
 	}
 	d.list = in.Call.ArgsFor(d.in.Args)
-	left := budget
-	d.in.Entry, d.in.Exit = bounded(in.Entry, &left), bounded(in.Exit, &left)
+	d.left = budget
+	if in.Entry != nil {
+		d.in.Entry = func(addr uint64, n int) []byte { return d.bounded(in.Entry, addr, n) }
+	}
+	if in.Exit != nil {
+		d.in.Exit = func(addr uint64, n int) []byte { return d.bounded(in.Exit, addr, n) }
+	}
 	return d
 }
 
-func bounded(m Memory, left *int) Memory {
-	if m == nil {
+func (d *decoder) bounded(m Memory, addr uint64, n int) []byte {
+	if d.left <= 0 {
 		return nil
 	}
-	return func(addr uint64, n int) []byte {
-		if *left <= 0 {
-			return nil
-		}
-		b := m(addr, n)
-		*left -= len(b) + 16
-		return b
-	}
+	b := m(addr, n)
+	d.left -= len(b) + 16
+	return b
 }
 
 func (d *decoder) printer() syscalls.Printer {

@@ -135,20 +135,65 @@ func showSiginfo(d *decoder, v value) (string, bool) {
 			"si_utime="+ticks(w.u64(32)), "si_stime="+ticks(w.u64(40)))
 		return fields(parts...), true
 	}
-	parts = append(parts, "si_code="+d.enum(syscalls.SetSiCode, uint64(uint32(code))))
-	const siUser, siQueue, siTkill = 0, -1, -6
-	switch code {
-	case siUser, siTkill:
-		parts = append(parts, "si_pid="+utoa(uint64(w.u32(16))), "si_uid="+utoa(uint64(w.u32(20))))
-	case siQueue:
-		parts = append(parts, "si_pid="+utoa(uint64(w.u32(16))), "si_uid="+utoa(uint64(w.u32(20))))
-		if p := w.u64(24); p != 0 {
-			parts = append(parts, fmt.Sprintf("si_int=%d, si_ptr=%s", int32(w.u32(24)), hex(p)))
-		}
-	default:
-		return fields(append(parts, "...")...), true
+	parts = append(parts, "si_code="+d.signalCode(signo, code))
+	return fields(append(parts, d.signalDetails(w, signo, code)...)...), true
+}
+
+// signalCodes are the codes of signals that the kernel raises for a reason.
+var signalCodes = map[string][]string{
+	"SIGSEGV": {"SEGV_MAPERR", "SEGV_ACCERR", "SEGV_BNDERR", "SEGV_PKUERR", "SEGV_ACCADI", "SEGV_ADIDERR", "SEGV_ADIPERR", "SEGV_MTEAERR", "SEGV_MTESERR"},
+	"SIGBUS":  {"BUS_ADRALN", "BUS_ADRERR", "BUS_OBJERR", "BUS_MCEERR_AR", "BUS_MCEERR_AO"},
+	"SIGILL":  {"ILL_ILLOPC", "ILL_ILLOPN", "ILL_ILLADR", "ILL_ILLTRP", "ILL_PRVOPC", "ILL_PRVREG", "ILL_COPROC", "ILL_BADSTK"},
+	"SIGFPE":  {"FPE_INTDIV", "FPE_INTOVF", "FPE_FLTDIV", "FPE_FLTOVF", "FPE_FLTUND", "FPE_FLTRES", "FPE_FLTINV", "FPE_FLTSUB"},
+	"SIGTRAP": {"TRAP_BRKPT", "TRAP_TRACE", "TRAP_BRANCH", "TRAP_HWBKPT"},
+	"SIGIO":   {"POLL_IN", "POLL_OUT", "POLL_MSG", "POLL_ERR", "POLL_PRI", "POLL_HUP"},
+	"SIGSYS":  {"SYS_SECCOMP"},
+}
+
+func (d *decoder) signalCode(signo, code int32) string {
+	if names := signalCodes[syscalls.SignalName(int(signo))]; code > 0 && int(code) <= len(names) {
+		return names[code-1]
 	}
-	return fields(parts...), true
+	return d.enum(syscalls.SetSiCode, uint64(uint32(code)))
+}
+
+// signalDetails shows what a signal brings along: its sender, its address, its
+// call.
+func (d *decoder) signalDetails(w view, signo, code int32) []string {
+	sender := []string{"si_pid=" + utoa(uint64(w.u32(16))), "si_uid=" + utoa(uint64(w.u32(20)))}
+	var sigval []string
+	if p := w.u64(24); p != 0 {
+		sigval = []string{fmt.Sprintf("si_int=%d", int32(w.u32(24))), "si_ptr=" + hex(p)}
+	}
+	const siUser, siTimer, siTkill = 0, -2, -6
+	switch {
+	case code == siUser || code == siTkill:
+		return sender
+	case code == siTimer:
+		return []string{"si_timerid=" + hex(uint64(w.u32(16))), "si_overrun=" + itoa(int64(int32(w.u32(20)))),
+			fmt.Sprintf("si_int=%d", int32(w.u32(24))), "si_ptr=" + pointer(w.u64(24))}
+	case code < 0:
+		return append(sender, sigval...)
+	}
+	switch syscalls.SignalName(int(signo)) {
+	case "SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP":
+		return []string{"si_addr=" + pointer(w.u64(16))}
+	case "SIGIO":
+		return []string{"si_band=" + itoa(int64(w.u64(16))), "si_fd=" + itoa(int64(int32(w.u32(24))))}
+	case "SIGSYS":
+		return []string{"si_call_addr=" + pointer(w.u64(16)), "si_syscall=" + d.callNumber(int(int32(w.u32(24)))), "si_arch=" + d.enum(syscalls.SetAuditArch, uint64(w.u32(28)))}
+	}
+	if w.u64(16) == 0 {
+		sender = nil
+	}
+	return append(sender, sigval...)
+}
+
+func (d *decoder) callNumber(nr int) string {
+	if c, ok := syscalls.Lookup(d.arch(), nr); ok {
+		return "__NR_" + c.Name
+	}
+	return itoa(int64(nr))
 }
 
 func childStatus(code int32, status int) string {
