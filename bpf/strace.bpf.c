@@ -65,6 +65,7 @@ enum slot_state {
 	OUTSIDE = 1, /* its last call returned */
 	INSIDE = 2,  /* in a call whose entry was sent */
 	UNSEEN = 3,  /* in a call that is not traced, or whose entry was lost */
+	DEAD = 4,    /* it died, and the record of that was lost */
 };
 struct strace_slot {
 	u32 tid, tgid;
@@ -75,7 +76,9 @@ struct strace_slot {
 	u32 row;
 	u32 failed; /* needs of the entry whose page was absent */
 	u32 flags;
-	u64 pad[6];
+	u32 code; /* of a dead one: its exit code */
+	u32 pad0;
+	u64 pad[5];
 };
 _Static_assert(sizeof(struct strace_slot) == 128, "two cache lines; slots must not share one");
 struct {
@@ -678,7 +681,7 @@ int BPF_PROG(strace_ignored, int sig, struct kernel_siginfo *info, struct task_s
 	return 0;
 }
 
-static __always_inline void send_life(u32 kind, struct task_struct *t, u32 other, u32 flags,
+static __always_inline long send_life(u32 kind, struct task_struct *t, u32 other, u32 flags,
 				      u32 seq)
 {
 	struct strace_life *r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
@@ -687,7 +690,7 @@ static __always_inline void send_life(u32 kind, struct task_struct *t, u32 other
 
 	if (!r) {
 		COUNT(lost_others);
-		return;
+		return -1;
 	}
 	if (kind == STRACE_DEATH && !task_regs(t, &regs)) {
 		call_regs(&c, &regs);
@@ -706,15 +709,21 @@ static __always_inline void send_life(u32 kind, struct task_struct *t, u32 other
 	__builtin_memcpy(r->args, c.args, sizeof(r->args));
 	bpf_probe_read_kernel_str(r->comm, sizeof(r->comm), &t->comm);
 	bpf_ringbuf_submit(r, TELL);
+	return 0;
 }
 
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(strace_fork, struct task_struct *parent, struct task_struct *child)
 {
+	struct strace_slot *s;
+	u32 index;
 	u8 *b;
 
 	if (!is_target(parent->tgid))
 		return 0;
+	s = slot_find(child->pid, &index);
+	if (s) /* of a thread whose death was lost */
+		slot_free(s, index);
 	if (child->tgid != parent->tgid && !cfg.all) {
 		b = cfg.follow_forks ? traced_byte(child->tgid) : NULL;
 		if (!b)
@@ -776,12 +785,16 @@ SEC("tp_btf/sched_process_exit") int BPF_PROG(strace_death, struct task_struct *
 	if (task_is_compat(t))
 		flags |= STRACE_COMPAT;
 	s = slot_find(t->pid, &index);
-	if (s) {
+	if (s)
 		seq = s->seq;
-		slot_free(s, index);
-	}
 	code = BPF_CORE_READ((struct task_struct___exit *)t, exit_code);
-	send_life(STRACE_DEATH, t, code, flags, seq);
+	if (!send_life(STRACE_DEATH, t, code, flags, seq)) {
+		if (s)
+			slot_free(s, index);
+	} else if (s) { /* user space reads it at the end */
+		s->code = code;
+		s->state = DEAD;
+	}
 	return 0;
 }
 

@@ -69,7 +69,9 @@ type StraceStraceSlot struct {
 	Row    uint32
 	Failed uint32
 	Flags  uint32
-	Pad    [6]uint64
+	Code   uint32
+	Pad0   uint32
+	Pad    [5]uint64
 }
 
 type StraceTgidPage struct {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -42,6 +43,7 @@ const straceDescription = `Every call of the target in strace's lines: no ptrace
    -k               kernel stacks of the calls that are in flight at the attach
    -q -qq -qqq      no word about attached, about exited threads, about signals
    --ring N         keep the last N calls of each thread, print them when a call takes longer than --threshold (1s)
+   --buffer SIZE    what the kernel may be ahead of the lines before calls are lost (16M); 64K to 1G
    --duration TIME  end after this time (default: until Ctrl-C)
    --record FILE    write the session down for hangtrace replay FILE, which shows it again
    --ready-file F   create F once everything is attached`
@@ -90,6 +92,7 @@ func straceAction(c *cli.Context) error {
 			return f.Close()
 		}
 	}
+	debug.SetGCPercent(400) // lines are garbage at once: collect less often, the heap is small
 	sum, err := session.Run(c.Context, opts)
 	if err := errors.Join(err, closeOutput(), closeRecord()); err != nil {
 		return straceError(err)
@@ -102,6 +105,7 @@ func straceSession(line *straceLine) (session.Options, error) {
 	p := proc.New("/proc")
 	opts := session.Options{
 		Lines: line.lines, Filter: line.filter, Follow: line.follow > 0, Stacks: line.stacks, Duration: line.duration,
+		RingSize: line.buffer,
 		Capture: capture.Options{
 			Proc: p, Sys: "/sys", Runner: expendable.NewRunner(expendable.Options{Proc: p}), Backend: capture.BackendAuto,
 			KubeletRoot: line.root, Judge: correlate.Options{Threshold: line.threshold},
@@ -140,7 +144,9 @@ func replayStrace(rd *record.Reader, opts correlate.Options, out, stderr io.Writ
 	o := session.Options{Lines: line.lines, Filter: line.filter, Stacks: line.stacks, Messages: stderr}
 	o.Capture.Judge = opts
 	o.Lines.Location, o.Lines.Output, o.Lines.Threshold = time.Local, out, opts.Threshold
-	o.Lines.Prefix = line.follow > 0 && line.output != ""
+	if line.output != "" {
+		o.Lines.Prefix, o.Lines.Notices = line.follow > 0, stderr
+	}
 	sum, err := session.Replay(rd, o)
 	if err == nil {
 		straceSummary(stderr, sum, line.quiet)
@@ -164,6 +170,7 @@ func straceOutput(line *straceLine, opts *session.Options, stderr io.Writer) (fu
 		return f, nil
 	}
 	if line.follow > 1 {
+		opts.Lines.Notices = stderr
 		byTID := make(map[int]io.Writer)
 		opts.Lines.Files = func(tid int) (io.Writer, error) {
 			if byTID[tid] == nil {
@@ -180,7 +187,7 @@ func straceOutput(line *straceLine, opts *session.Options, stderr io.Writer) (fu
 		if err != nil {
 			return nil, err
 		}
-		opts.Lines.Output, opts.Lines.Prefix = w, line.follow > 0
+		opts.Lines.Output, opts.Lines.Notices, opts.Lines.Prefix = w, stderr, line.follow > 0
 	}
 	return func() error {
 		var errs []error

@@ -23,6 +23,7 @@ type straceLine struct {
 	help      bool
 	duration  time.Duration
 	threshold time.Duration
+	buffer    int
 	ready     string
 	record    string
 	backend   string
@@ -110,6 +111,7 @@ func straceOptions() []straceOption {
 		{0, []string{"threshold"}, true, func(l *straceLine, v string) error { return setDuration(&l.threshold, v) }},
 		{0, []string{"duration"}, true, func(l *straceLine, v string) error { return setDuration(&l.duration, v) }},
 		{0, []string{"ready-file"}, true, func(l *straceLine, v string) error { l.ready = v; return nil }},
+		{0, []string{"buffer"}, true, func(l *straceLine, v string) (err error) { l.buffer, err = bufferSize(v); return err }},
 		{0, []string{"record"}, true, func(l *straceLine, v string) error { l.record = v; return nil }},
 		{0, []string{"kubelet-root"}, true, func(l *straceLine, v string) error { l.root = v; return nil }},
 	}
@@ -131,6 +133,29 @@ var straceMissing = map[string]string{
 	"inject": "no call is changed", "fault": "no call is changed",
 	"abbrev": "-v shows everything", "verbose": "structures are always decoded", "raw": "arguments are always decoded",
 	"read": "data is shown up to -s", "write": "data is shown up to -s", "kvm": "exits of virtual CPUs are not shown", "tips": "there are no tips",
+}
+
+// bufferSize reads a size such as 64K or 16M. The kernel takes powers of two of
+// pages only.
+func bufferSize(text string) (int, error) {
+	digits, unit := strings.TrimRight(text, "KMG"), 1
+	switch strings.TrimPrefix(text, digits) {
+	case "":
+	case "K":
+		unit = 1 << 10
+	case "M":
+		unit = 1 << 20
+	case "G":
+		unit = 1 << 30
+	default:
+		return 0, fmt.Errorf("%q is no size; for example 64M", text)
+	}
+	const least, most = 64 << 10, 1 << 30
+	n, err := strconv.Atoi(digits)
+	if err != nil || n <= 0 || n > most/unit || n*unit < least || n&(n-1) != 0 {
+		return 0, fmt.Errorf("%q is no power of two between 64K and 1G; for example 64M", text)
+	}
+	return n * unit, nil
 }
 
 func setDuration(d *time.Duration, text string) error {

@@ -34,6 +34,7 @@ const (
 	straceNeeds = 5   // STRACE_NEEDS
 	needAtEntry = 1
 	needAtExit  = 2
+	straceDead  = 4 // DEAD of enum slot_state
 )
 
 // StraceOptions configures a Strace.
@@ -245,4 +246,38 @@ func (s *Strace) Counts() StraceCounts {
 		sum.NoSlot += c.NoSlot
 	}
 	return sum
+}
+
+// StraceThread is what the programs hold of a thread.
+type StraceThread struct {
+	PID, TID int
+	// Seq counts its traced calls.
+	Seq uint32
+	// Dead tells that it died without a record; Code is as wait(2) gives it.
+	Dead bool
+	Code int
+}
+
+// Threads lists the threads that have made a traced call and live, or whose end
+// has no record.
+func (s *Strace) Threads() ([]StraceThread, error) {
+	slots := s.coll.Maps["slots"]
+	keys := make([]uint32, 1024)
+	values := make([]bpf.StraceStraceSlot, len(keys))
+	var list []StraceThread
+	var cursor ebpf.MapBatchCursor
+	for {
+		n, err := slots.BatchLookup(&cursor, keys, values, nil)
+		for _, v := range values[:n] {
+			if v.Tid != 0 && v.Tid != slotFreed {
+				list = append(list, StraceThread{PID: int(v.Tgid), TID: int(v.Tid), Seq: v.Seq, Dead: v.State == straceDead, Code: int(v.Code)})
+			}
+		}
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			return list, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("threads: %w", err)
+		}
+	}
 }

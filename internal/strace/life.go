@@ -3,6 +3,7 @@ package strace
 import (
 	"encoding/binary"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/hangtrace/hangtrace/internal/events"
@@ -12,19 +13,31 @@ import (
 
 // message is a line of the tracer's own, as strace prints to its standard error.
 func (p *Printer) message(t *thread, text string) {
-	if p.o.Only || p.o.Ring > 0 {
+	if p.o.Only || p.o.Ring > 0 || p.err != nil {
+		return
+	}
+	text = "hangtrace: " + text + "\n"
+	if p.o.Notices != nil {
+		_, p.err = io.WriteString(p.o.Notices, text)
 		return
 	}
 	if p.current != nil {
 		p.suspend(p.current)
 	}
-	p.write(t, "hangtrace: "+text+"\n")
+	p.write(t, text)
+}
+
+// personality tells of a thread that changed between 64 and 32 bits.
+func (p *Printer) personality(t *thread, now uint64, arch syscalls.Arch) {
+	if p.o.Quiet == 0 && !p.o.Only && p.o.Ring == 0 {
+		p.note(t, now, fmt.Sprintf("[ Process PID=%d runs in %d bit mode. ]", t.tid, arch.Bits()))
+	}
 }
 
 func (p *Printer) fork(r *events.Strace) {
 	t := p.thread(r.PID, r.TID)
 	t.seq = 0
-	if p.o.Quiet == 0 && p.o.Files == nil {
+	if p.o.Quiet == 0 {
 		p.message(t, fmt.Sprintf("Process %d attached", r.TID))
 	}
 }
@@ -32,6 +45,7 @@ func (p *Printer) fork(r *events.Strace) {
 // exec follows a thread that takes the ID of its leader.
 func (p *Printer) exec(r *events.Strace) {
 	p.fds.forget(r.PID)
+	delete(p.leaders, r.PID) // it did not end: another took its place
 	if r.Other == r.TID {
 		return
 	}
@@ -51,7 +65,7 @@ func (p *Printer) exec(r *events.Strace) {
 		p.note(leader, r.NS, fmt.Sprintf("+++ superseded by execve in pid %d +++", r.Other))
 	}
 	delete(p.threads, r.Other)
-	p.live--
+	p.forget(old.pid)
 	old.tid = r.TID
 	p.threads[r.TID] = old
 }
@@ -63,7 +77,8 @@ func (p *Printer) death(r *events.Strace) {
 	t := p.thread(r.PID, r.TID)
 	signal := r.Other & 0x7f
 	const sigsys = 31
-	if !t.inside && signal == sigsys && r.NR >= 0 { // seccomp ends a call before the tracepoint
+	// Seccomp may end a call before any tracepoint tells of it.
+	if !t.inside && signal == sigsys && r.NR >= 0 && (t.call.NR != r.NR || t.args != r.Args) {
 		arch := p.o.Arch
 		if r.Compat {
 			arch = arch.Compat()
@@ -86,16 +101,69 @@ func (p *Printer) death(r *events.Strace) {
 	if last > t.seq {
 		p.missing(t, last-t.seq, r.NS)
 	}
-	if p.o.Quiet < 2 && !p.o.Only && p.o.Ring == 0 {
-		p.note(t, r.NS, exitText(r.Other))
-	}
 	t.dead = true
-	p.live--
+	p.forget(t.pid)
 	delete(p.threads, r.TID)
-	if r.Leader {
-		p.fds.forget(r.PID)
+	p.gone(t, r)
+}
+
+// Rest tells of what the records left out of a thread, at the end: calls after
+// its last record, and its death.
+func (p *Printer) Rest(pid, tid int, seq uint32, dead bool, code int, now uint64) error {
+	t := p.threads[tid]
+	if t == nil {
+		if seq == 0 {
+			return p.err
+		}
+		t = p.thread(pid, tid)
+	}
+	if t.inside && t.seq < seq && !t.early {
+		p.returnLost(t)
+	}
+	if !t.inside {
+		p.missing(t, seq-t.seq, now)
+		t.seq = seq
+	}
+	if dead {
+		p.death(&events.Strace{Kind: events.StraceDeath, NS: now, PID: pid, TID: tid, Seq: seq, NR: events.NoSyscall, Other: code, Leader: pid == tid})
+	}
+	return p.err
+}
+
+// gone shows the end of a thread. The first of a process is, as for the process
+// that waits for it, the last to go: its ID lives on, and may be taken over by
+// a thread that executes.
+func (p *Printer) gone(t *thread, r *events.Strace) {
+	end := leaderEnd{t, exitText(r.Other)}
+	others := p.alive(t.pid)
+	if r.Leader && others {
+		p.leaders[t.pid] = end
+		return
+	}
+	p.ended(end, r.NS)
+	if leader, ok := p.leaders[t.pid]; ok && !others {
+		delete(p.leaders, t.pid)
+		p.ended(leader, r.NS)
+	}
+	if !others {
+		p.fds.forget(t.pid)
 	}
 }
+
+// leaderEnd is the end of a first thread that was not shown yet.
+type leaderEnd struct {
+	t    *thread
+	text string
+}
+
+func (p *Printer) ended(e leaderEnd, now uint64) {
+	if p.o.Quiet < 2 && !p.o.Only && p.o.Ring == 0 {
+		p.note(e.t, now, e.text)
+	}
+}
+
+// alive tells whether a process has a thread that is not dead.
+func (p *Printer) alive(pid int) bool { return p.processes[pid] > 0 }
 
 func exitText(status int) string {
 	if s := status & 0x7f; s != 0 {
@@ -110,7 +178,8 @@ func exitText(status int) string {
 
 func (p *Printer) signal(r *events.Strace) {
 	number := int(int32(binary.LittleEndian.Uint32(r.Info)))
-	if p.o.Only || p.o.Ring > 0 || p.o.Quiet > 2 || p.o.Signals != nil && !p.o.Signals(number) {
+	const sigkill = 9 // ends what it meets: no tracer sees it delivered
+	if number == sigkill || p.o.Only || p.o.Ring > 0 || p.o.Quiet > 2 || p.o.Signals != nil && !p.o.Signals(number) {
 		return
 	}
 	t := p.thread(r.PID, r.TID)
@@ -130,27 +199,9 @@ func (p *Printer) signalsAfter(t *thread, now uint64) {
 	t.signals = t.signals[:0]
 }
 
-// faultCodes are the codes of signals that the hardware raises.
-var faultCodes = map[string][]string{
-	"SIGSEGV": {"SEGV_MAPERR", "SEGV_ACCERR", "SEGV_BNDERR", "SEGV_PKUERR"},
-	"SIGBUS":  {"BUS_ADRALN", "BUS_ADRERR", "BUS_OBJERR", "BUS_MCEERR_AR", "BUS_MCEERR_AO"},
-	"SIGILL":  {"ILL_ILLOPC", "ILL_ILLOPN", "ILL_ILLADR", "ILL_ILLTRP", "ILL_PRVOPC", "ILL_PRVREG", "ILL_COPROC", "ILL_BADSTK"},
-	"SIGFPE":  {"FPE_INTDIV", "FPE_INTOVF", "FPE_FLTDIV", "FPE_FLTOVF", "FPE_FLTUND", "FPE_FLTRES", "FPE_FLTINV", "FPE_FLTSUB"},
-	"SIGTRAP": {"TRAP_BRKPT", "TRAP_TRACE", "TRAP_BRANCH", "TRAP_HWBKPT"},
-}
-
-// siginfo shows the head of a siginfo: a fault by its address, others as the
-// argument of rt_sigqueueinfo is shown.
+// siginfo shows the head of a siginfo as the argument of rt_sigqueueinfo is
+// shown.
 func siginfo(arch syscalls.Arch, info []byte) string {
-	name := syscalls.SignalName(int(binary.LittleEndian.Uint32(info)))
-	code := int(int32(binary.LittleEndian.Uint32(info[8:])))
-	if codes := faultCodes[name]; code > 0 && code <= len(codes) {
-		addr := "NULL"
-		if a := binary.LittleEndian.Uint64(info[16:]); a != 0 {
-			addr = fmt.Sprintf("%#x", a)
-		}
-		return fmt.Sprintf("{si_signo=%s, si_code=%s, si_addr=%s}", name, codes[code-1], addr)
-	}
 	call, _ := syscalls.ByName(arch, "rt_sigqueueinfo")
 	const at = 0x1000
 	text := decode.Args(decode.Input{
@@ -165,5 +216,5 @@ func siginfo(arch syscalls.Arch, info []byte) string {
 	if i := strings.IndexByte(text, '{'); i >= 0 {
 		return text[i:]
 	}
-	return "{si_signo=" + name + "}"
+	return "{si_signo=" + syscalls.SignalName(int(binary.LittleEndian.Uint32(info))) + "}"
 }

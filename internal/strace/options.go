@@ -26,6 +26,9 @@ type Options struct {
 	// (-ff).
 	Output io.Writer
 	Files  func(tid int) (io.Writer, error)
+	// Notices takes what the tracer itself has to say of new processes. This
+	// field is optional: it stands between the lines.
+	Notices io.Writer
 	// Prefix puts the thread in front of every line without brackets, as
 	// strace does in files that hold several processes (-f -o).
 	Prefix bool

@@ -3,6 +3,8 @@ package strace
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/hangtrace/hangtrace/internal/events"
@@ -16,9 +18,13 @@ type Printer struct {
 	decode  decode.Options
 	threads map[int]*thread
 	live    int // threads that are not dead
-	many    bool
-	fds     descriptors
-	table   table
+	// processes counts the threads of each that are not dead, leaders are first
+	// threads that ended before others.
+	processes map[int]int
+	leaders   map[int]leaderEnd
+	many      bool
+	fds       descriptors
+	table     table
 
 	mem                     memories
 	entryMemory, exitMemory decode.Memory
@@ -36,7 +42,7 @@ type Printer struct {
 // New makes a Printer.
 func New(o Options) *Printer {
 	o.setDefaults()
-	p := &Printer{o: o, threads: make(map[int]*thread)}
+	p := &Printer{o: o, threads: make(map[int]*thread), processes: make(map[int]int), leaders: make(map[int]leaderEnd)}
 	p.fds = descriptors{lookup: o.FDPath, cache: o.CacheFDs, of: make(map[int]map[int]string)}
 	p.decode = decode.Options{StringLimit: o.StringLimit, Verbose: o.Verbose, Location: o.Location}
 	if o.FDPaths {
@@ -54,8 +60,8 @@ func (p *Printer) Lines() uint64 { return p.lines }
 // Lost is how many calls the gaps in the threads' numbers told of.
 func (p *Printer) Lost() uint64 { return p.lost }
 
-// Threads tells how many threads are known not to be dead.
-func (p *Printer) Threads() int { return p.live }
+// Processes lists the processes that have a thread not known to be dead.
+func (p *Printer) Processes() []int { return slices.Sorted(maps.Keys(p.processes)) }
 
 func (p *Printer) thread(pid, tid int) *thread {
 	t := p.threads[tid]
@@ -63,9 +69,18 @@ func (p *Printer) thread(pid, tid int) *thread {
 		t = &thread{pid: pid, tid: tid}
 		p.threads[tid] = t
 		p.live++
+		p.processes[pid]++
 		p.many = p.many || p.live > 1
 	}
 	return t
+}
+
+// forget takes a thread off the count.
+func (p *Printer) forget(pid int) {
+	p.live--
+	if p.processes[pid]--; p.processes[pid] <= 0 {
+		delete(p.processes, pid)
+	}
 }
 
 // Record takes in one record.
@@ -100,6 +115,10 @@ func (p *Printer) enter(r *events.Strace) {
 	arch := p.o.Arch
 	if r.Compat {
 		arch = arch.Compat()
+	}
+	if r.Compat != t.compat {
+		t.compat = r.Compat
+		p.personality(t, r.NS, arch)
 	}
 	since, known := t.since, t.known
 	t.call, t.args = lookup(arch, r.NR), r.Args
@@ -241,8 +260,8 @@ func (p *Printer) finish(t *thread, r *events.Strace) {
 	p.lines++
 	in := p.input(t, true, r.Return, r.Memory)
 	p.learnFirst(t, r)
-	call := nameOf(t.call) + "(" + decode.Args(in, p.decode) + ")"
-	ret := decode.Return(in, p.decode)
+	args, ret := decode.Both(in, p.decode)
+	call := nameOf(t.call) + "(" + args + ")"
 	if p.current != t && p.current != nil {
 		p.suspend(p.current)
 	}

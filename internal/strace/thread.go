@@ -13,6 +13,8 @@ type thread struct {
 	lost     uint64
 	dead     bool
 
+	compat bool // its last call was a 32-bit one
+
 	inside bool
 	call   syscalls.Call
 	before string // the name of the call before

@@ -38,6 +38,10 @@ func (p *player) records(data []byte) error {
 	return nil
 }
 
+func (p *player) rest(t restFrame, now uint64) error {
+	return p.printer.Rest(t.PID, t.TID, t.Seq, t.Dead, t.Code, now)
+}
+
 // attached shows the first lines. Threads in seen have records already.
 func (p *player) attached(snap *facts.Snapshot, seen map[int]bool, now uint64) error {
 	if len(snap.Passes) == 0 {

@@ -84,6 +84,12 @@ func (r *replay) raw(f *record.Frame) error {
 		return r.player.printer.Idle()
 	case formatTick:
 		return r.player.printer.Tick(now)
+	case formatRest:
+		var t restFrame
+		if err := damaged(json.Unmarshal(f.Data, &t)); err != nil {
+			return err
+		}
+		return r.player.rest(t, now)
 	case formatEnd:
 		if err := damaged(json.Unmarshal(f.Data, &r.sum)); err != nil {
 			return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"strconv"
 	"time"
 
@@ -241,17 +242,42 @@ func (s *session) tick(now uint64) error {
 	return s.tape.batch(formatTick, nil, now)
 }
 
-// gone tells that no target is left.
+// gone tells that no target and none of their children is left. A death may
+// have been lost, so /proc has the last word.
 func (s *session) gone() bool {
-	if s.opts.Capture.Targets.All || s.player.printer.Threads() > 0 {
+	if s.opts.Capture.Targets.All {
 		return false
 	}
 	for _, t := range s.opts.Capture.Targets.List {
-		if _, err := s.opts.Capture.Proc.Process(t.PID); err == nil {
+		if s.lives(t.PID) {
 			return false
 		}
 	}
-	return true
+	return !slices.ContainsFunc(s.player.printer.Processes(), s.lives)
+}
+
+func (s *session) lives(pid int) bool {
+	_, err := s.opts.Capture.Proc.Process(pid)
+	return err == nil
+}
+
+// rest asks the programs for what no record told: calls that were the last
+// before a loss, and deaths.
+func (s *session) rest(now uint64) error {
+	list, err := s.tracer.Threads()
+	if err != nil {
+		return err
+	}
+	for _, t := range list {
+		r := restFrame(t)
+		if err := s.tape.json(formatRest, now, r); err != nil {
+			return err
+		}
+		if err := s.player.rest(r, now); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // finish shows what was still on its way, who is still inside a call, and what
@@ -273,6 +299,9 @@ func (s *session) finish() (Summary, error) {
 		}
 	}
 	now := monotonic()
+	if err := s.rest(now); err != nil {
+		return s.summary(now), err
+	}
 	sum := s.summary(now)
 	if err := s.player.printer.Finish(now); err != nil {
 		return sum, fmt.Errorf("output: %w", err)

@@ -20,6 +20,7 @@ const (
 	formatRecords = "bpf-strace/v1"
 	formatIdle    = "strace-idle/v1"
 	formatTick    = "strace-tick/v1"
+	formatRest    = "strace-rest/v1"
 	formatEnd     = "strace-end/v1"
 )
 
@@ -31,6 +32,14 @@ type startFrame struct {
 
 type attachFrame struct {
 	Seen []int `json:"seen,omitempty"`
+}
+
+// restFrame is what the programs held of a thread at the end.
+type restFrame struct {
+	PID, TID int
+	Seq      uint32
+	Dead     bool
+	Code     int
 }
 
 // tape writes a session down; without a Writer it does nothing.
