@@ -26,6 +26,7 @@ func captureFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "fs", Usage: "file systems in question: " + strings.Join(mounts.ValidKinds(), ", ") + " (default: ceph)"},
 		&cli.StringFlag{Name: "kubelet-root", Usage: "the kubelet's root `DIR` (default: what the running kubelet says, else /var/lib/kubelet)"},
 		&cli.StringFlag{Name: "backend", Value: capture.BackendAuto, Usage: "auto, bpf or proc"},
+		&cli.BoolFlag{Name: "probe-network", Usage: "try a TCP connection with each server that is waited for, from the host's network"},
 		&cli.StringFlag{Name: "record", Usage: "write what was captured to `FILE` for hangtrace replay (.gz compresses)"},
 	}
 }
@@ -88,7 +89,7 @@ func captureOptions(c *cli.Context) (capture.Options, error) {
 	p := proc.New("/proc")
 	return capture.Options{
 		Proc: p, Sys: "/sys", Runner: expendable.NewRunner(expendable.Options{Proc: p}), Backend: c.String("backend"),
-		KubeletRoot: c.String("kubelet-root"), Judge: judge,
+		KubeletRoot: c.String("kubelet-root"), Judge: judge, ProbeNetwork: hasFlag(c.Command.Flags, "probe-network") && c.Bool("probe-network"),
 	}, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hangtrace/hangtrace/internal/expendable"
+	"github.com/hangtrace/hangtrace/internal/testkit"
 )
 
 // opHang never answers.
@@ -22,7 +23,7 @@ func TestMain(m *testing.M) {
 			},
 		}))
 	}
-	os.Exit(m.Run())
+	testkit.Main(m)
 }
 
 // TestAskLeavesOutWhatHangs asks about three processes, one of which the child

@@ -56,6 +56,8 @@ type cache struct {
 	kubeRead   time.Time
 	daemons    []facts.FuseDaemon
 	volumeData map[string]*facts.VolumeData // by path; nil: there is none
+	ceph       *cephCache
+	reach      *reachCache
 }
 
 // memoryKey is a thread in one wait, and an address in its memory (0: its

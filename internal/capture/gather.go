@@ -48,6 +48,7 @@ func (s *Session) gather(ctx context.Context, snap *facts.Snapshot) {
 	// Behind the paths, as loading the walker takes longest of all; before the
 	// volumes, which it may name.
 	s.walk(snap, suspects)
+	s.storageFacts(ctx, snap, skip)
 	s.kube(ctx, snap, skip)
 	s.userStacks(ctx, snap, suspects)
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/hangtrace/hangtrace/internal/expendable"
 	"github.com/hangtrace/hangtrace/internal/facts"
 	"github.com/hangtrace/hangtrace/internal/mounts"
-	"github.com/hangtrace/hangtrace/internal/storage"
 )
 
 // podPatterns are the names that a scan wants of <root>/pods. What a pod's
@@ -191,21 +190,20 @@ func (sc *scan) detachedFiles(ctx context.Context) {
 // ceph reads the kernel's ceph clients from debugfs. The files that take every
 // session's lock (caps) are left alone.
 func (sc *scan) ceph(ctx context.Context) {
-	debugfs, ok := storage.Debugfs(sc.Session.opts.Sys)
-	if !ok {
-		sc.degrade("debugfs is not mounted on " + debugfs + ": the requests of the kernel's ceph clients cannot be read")
+	names, err := sc.Session.cephClients(ctx)
+	var missing missingDebugfs
+	if errors.As(err, &missing) {
+		sc.degrade(missing.Error())
 		return
 	}
-	dir := expendable.Raw(debugfs + "/ceph")
-	list := []expendable.Request{{Op: expendable.OpReaddir, Root: dir}}
-	answers, err := sc.Session.opts.Runner.Do(ctx, "ceph-debugfs", list, childDeadline(ctx))
 	if err != nil {
-		sc.skip(string(dir), err)
+		sc.skip("requests of the kernel's ceph clients", err)
 		return
 	}
+	dir := sc.Session.debugfs() + "/ceph"
 	var wg sync.WaitGroup
-	for _, e := range answers[0].Entries {
-		wg.Go(func() { sc.cephClient(ctx, dir, string(e.Name)) })
+	for _, name := range names {
+		wg.Go(func() { sc.cephClient(ctx, dir, name) })
 	}
 	wg.Wait()
 }

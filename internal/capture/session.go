@@ -14,6 +14,7 @@ import (
 	"github.com/hangtrace/hangtrace/internal/facts"
 	"github.com/hangtrace/hangtrace/internal/loader"
 	"github.com/hangtrace/hangtrace/internal/proc"
+	"github.com/hangtrace/hangtrace/internal/storage"
 )
 
 // Options configures a Session.
@@ -45,6 +46,18 @@ type Options struct {
 	// CRISockets are the container runtimes to ask for pods. This field is
 	// optional: the known places.
 	CRISockets []string
+	// ProbeNetwork allows connections with the servers that threads wait for.
+	ProbeNetwork bool
+	// KernelLog is where the kernel's log is read. This field is optional:
+	// /dev/kmsg.
+	KernelLog string
+}
+
+func (o *Options) kernelLogFile() string {
+	if o.KernelLog != "" {
+		return o.KernelLog
+	}
+	return "/dev/kmsg"
 }
 
 // Session looks at the targets, once or again and again.
@@ -56,6 +69,9 @@ type Session struct {
 
 	walker   *loader.Walker
 	noWalker error // why there is none
+
+	log   *storage.KernelLog
+	noLog error
 }
 
 // New chooses the backend and loads it.
@@ -70,7 +86,13 @@ func New(opts Options) (*Session, error) {
 }
 
 // Close frees what New loaded.
-func (s *Session) Close() error { return errors.Join(s.closeWalker(), s.backend.close()) }
+func (s *Session) Close() error {
+	var err error
+	if s.log != nil {
+		err = s.log.Close()
+	}
+	return errors.Join(err, s.closeWalker(), s.backend.close())
+}
 
 // Backend is the name of the backend in use.
 func (s *Session) Backend() string { return s.backend.name() }

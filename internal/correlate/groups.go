@@ -134,7 +134,7 @@ func (w *world) addToServer(g *serverGroup, h, root *Hang) {
 		v = w.volumeCount(h, root)
 		g.volumes[h.Group] = v
 		g.order = append(g.order, h.Group)
-		c.Requests = c.Requests.plus(root.WaitingOn.OpenRequests)
+		c.Requests = c.Requests.plus(root.WaitingOn.server().OpenRequests)
 	}
 	v.Threads++
 	v.OldestMS = max(v.OldestMS, h.Blocked.ForMS)
@@ -159,12 +159,16 @@ func (o *OpenRequests) plus(more *OpenRequests) *OpenRequests {
 		return o
 	}
 	if o == nil {
-		o = &OpenRequests{}
+		first := *more
+		return &first
 	}
 	sum := *o
 	sum.Total += more.Total
 	sum.Overdue += more.Overdue
-	sum.Unwaited += more.Unwaited
+	sum.Unwaited = nil
+	if o.Unwaited != nil && more.Unwaited != nil {
+		sum.Unwaited = new(*o.Unwaited + *more.Unwaited)
+	}
 	if more.OldestMS != nil && (o.OldestMS == nil || *more.OldestMS > *o.OldestMS) {
 		sum.OldestMS = more.OldestMS
 	}
@@ -213,7 +217,7 @@ func (w *world) podsOn(device string) []string {
 }
 
 func serverOf(h *Hang) string {
-	on := h.WaitingOn
+	on := h.WaitingOn.server()
 	if on == nil || on.Kind == "unknown" || on.Kind == "lock" {
 		return ""
 	}

@@ -26,6 +26,7 @@ func judge(snap *facts.Snapshot, opts Options) (*world, *Report, error) {
 	}
 	if opts.Memory != nil {
 		opts.Memory.remember(w.last)
+		opts.Memory.rememberRequests(snap.Ceph)
 	}
 	r := &Report{Schema: ReportSchema, TakenAt: snap.TakenAt, TookMS: snap.TookMS}
 	elsewhere := make(map[string]int)
@@ -46,6 +47,7 @@ func judge(snap *facts.Snapshot, opts Options) (*world, *Report, error) {
 		}
 	}
 	shareVolumes(r.Hangs)
+	w.silentServers(r.Hangs)
 	r.Hangs = append(r.Hangs, w.blockedBy(waiting, r.Hangs)...)
 	assignRoles(w, r.Hangs)
 	for _, h := range r.Hangs {

@@ -256,13 +256,59 @@ type WaitingOn struct {
 	Name Text   `json:"name"`
 	// Address is the server's, State what the kernel says of the session with
 	// it ("open, laggy").
-	Address Text     `json:"address"`
-	State   Text     `json:"state"`
+	Address Text `json:"address"`
+	State   Text `json:"state"`
+	// PID is the FUSE daemon's; 0 and absent: not known.
+	PID     int      `json:"pid,omitempty"`
 	Request *Request `json:"request"`
 	// OpenRequests are all that this client has open at the server; nil: none
 	// was seen.
 	OpenRequests *OpenRequests `json:"open_requests"`
+	// DaemonWaitsOn is whom a FUSE daemon waits for itself; absent: not known.
+	DaemonWaitsOn *DaemonWait `json:"daemon_waits_on,omitempty"`
+	// Source says how it is known: "walk", "debugfs", "admin_socket",
+	// "mountstats" or "stack", which stands for the mount and sysfs, too.
+	Source string `json:"source"`
+	// Reach is what became of a connection with Address; absent unless it was
+	// asked for.
+	Reach    string       `json:"reach,omitempty"`
+	Evidence List[string] `json:"evidence"`
+}
+
+// DaemonWait is whom a FUSE daemon waits for, with the fields of WaitingOn.
+type DaemonWait struct {
+	Kind         string        `json:"kind"`
+	Name         Text          `json:"name"`
+	Address      Text          `json:"address"`
+	State        Text          `json:"state"`
+	Request      *Request      `json:"request"`
+	OpenRequests *OpenRequests `json:"open_requests"`
+	Source       string        `json:"source"`
+	Reach        string        `json:"reach,omitempty"`
 	Evidence     List[string]  `json:"evidence"`
+}
+
+func daemonWait(on *WaitingOn) *DaemonWait {
+	return &DaemonWait{
+		Kind: on.Kind, Name: on.Name, Address: on.Address, State: on.State, Request: on.Request, OpenRequests: on.OpenRequests,
+		Source: on.Source, Reach: on.Reach, Evidence: on.Evidence,
+	}
+}
+
+// WaitingOn gives the same as whom a thread itself waits for.
+func (d *DaemonWait) WaitingOn() *WaitingOn {
+	return &WaitingOn{
+		Kind: d.Kind, Name: d.Name, Address: d.Address, State: d.State, Request: d.Request, OpenRequests: d.OpenRequests,
+		Source: d.Source, Reach: d.Reach, Evidence: d.Evidence,
+	}
+}
+
+// server is whom a thread waits for in the end, through a FUSE daemon too.
+func (on *WaitingOn) server() *WaitingOn {
+	if on != nil && on.DaemonWaitsOn != nil {
+		return on.DaemonWaitsOn.WaitingOn()
+	}
+	return on
 }
 
 // Behind counts threads that wait behind another.
@@ -278,19 +324,23 @@ type Behind struct {
 type OpenRequests struct {
 	Total int `json:"total"`
 	// Overdue are older than the threshold, as far as the kernel keeps times.
-	Overdue  int `json:"overdue"`
-	Unwaited int `json:"unwaited"` // no thread waits for these
+	Overdue int `json:"overdue"`
+	// Unwaited are those that no thread waits for; nil where the list names no
+	// threads.
+	Unwaited *int `json:"unwaited"`
 	// OldestMS is nil where the kernel keeps no time.
 	OldestMS *int64 `json:"oldest_ms"`
 }
 
 // Request is the request that a thread waits for an answer to.
 type Request struct {
-	ID       string `json:"id"`
-	Op       Text   `json:"op"`
-	Target   Text   `json:"target"` // path, object or node
-	ForMS    *int64 `json:"for_ms"` // nil: the kernel keeps no time
-	Attempts *int   `json:"attempts"`
+	ID     string `json:"id"`
+	Op     Text   `json:"op"`
+	Target Text   `json:"target"` // path, object or node
+	ForMS  *int64 `json:"for_ms"` // nil: the kernel keeps no time
+	// AtLeast marks ForMS as a lower bound.
+	AtLeast  bool `json:"at_least,omitempty"`
+	Attempts *int `json:"attempts"`
 }
 
 // ServerCount says how many hung threads wait for one server.

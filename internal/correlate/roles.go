@@ -135,7 +135,7 @@ func (w *world) faultBefore(t *events.Task, hung map[int]*Hang) *Hang {
 }
 
 func lockOf(root *Hang, holder int, v stackView) *WaitingOn {
-	on := &WaitingOn{Kind: "lock"}
+	on := &WaitingOn{Kind: "lock", Source: whoStack}
 	if holder != 0 {
 		on.Evidence = append(on.Evidence, "task->blocker: the lock is held by thread "+itoa(holder))
 	}
@@ -172,6 +172,7 @@ func assignRoles(w *world, hangs []*Hang) {
 		}
 		on := lockOf(root, t.BlockerTID, v)
 		if e := w.explained[t.TID]; e != nil {
+			on.Source = whoWalk
 			on.Evidence = append(append(List[string]{}, e.on.Evidence...), on.Evidence...)
 			if e.on.Name != "" {
 				on.Name = e.on.Name
@@ -187,6 +188,32 @@ func assignRoles(w *world, hangs []*Hang) {
 		h.WaitingOn = on
 		if root != nil {
 			h.WaitsBehind = Text(root.ID)
+		}
+	}
+	behindDaemons(hangs)
+}
+
+// behindDaemons makes victims of those that wait for a FUSE daemon which hangs
+// itself, on another file system: that hang is the root.
+func behindDaemons(hangs []*Hang) {
+	for _, h := range hangs {
+		if h.Role != RoleRoot || h.WaitingOn == nil || h.WaitingOn.PID == 0 || h.WaitingOn.Kind != "fuse-daemon" {
+			continue
+		}
+		for _, d := range hangs {
+			if d.Task.PID != h.WaitingOn.PID || d.Task.PID == h.Task.PID || d.Mount.device() == h.Mount.device() {
+				continue
+			}
+			root := Text(d.ID)
+			if d.Role == RoleVictim {
+				root = d.WaitsBehind
+			}
+			if root == "" || root == Text(h.ID) {
+				continue
+			}
+			h.Role, h.WaitsBehind = RoleVictim, root
+			h.WaitingOn.Evidence = append(h.WaitingOn.Evidence, fmt.Sprintf("thread %d of the daemon hangs itself, on another file system", d.Task.TID))
+			break
 		}
 	}
 }

@@ -15,7 +15,7 @@ func itoa(n int) string { return strconv.Itoa(n) }
 
 // waitingOn says whom a thread waits for, as far as its stack and mount show.
 func (w *world) waitingOn(t *events.Task, v stackView, pl *place) *WaitingOn {
-	on := &WaitingOn{Kind: "unknown"}
+	on := &WaitingOn{Kind: "unknown", Source: whoStack}
 	if v.frame != "" {
 		on.Evidence = append(on.Evidence, "kernel stack: "+v.frame)
 	}
@@ -106,7 +106,7 @@ func (w *world) daemon(on *WaitingOn, number uint32) {
 		}
 		return
 	}
-	on.Name = Text(fmt.Sprintf("%s[%d]", found.Comm, found.PID))
+	on.Name, on.PID = Text(fmt.Sprintf("%s[%d]", found.Comm, found.PID)), found.PID
 	on.Evidence = append(on.Evidence, fmt.Sprintf("serves fuse connection %d", number))
 	if id, uid := w.parseCgroup(found.Cgroup); uid != "" {
 		where := "in pod " + uid

@@ -71,6 +71,7 @@ func (w *world) applyWalk(t *events.Task, h *Hang, pl *place) {
 	stack := h.WaitingOn
 	if e.on.Kind != "unknown" || stack == nil || stack.Kind == "unknown" {
 		on := *e.on
+		on.Source = whoWalk
 		if stack != nil && len(stack.Evidence) > 0 && on.Kind != stack.Kind {
 			on.Evidence = append(append(List[string]{}, on.Evidence...), stack.Evidence[0])
 		}

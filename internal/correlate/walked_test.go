@@ -76,7 +76,7 @@ func TestMDSRequestIsNamedWithItsServer(t *testing.T) {
 	if q := on.Request; q == nil || q.ID != "4" || q.Op != "lookup" || q.Target != "/d" || *q.ForMS != 40_000 {
 		t.Errorf("request %+v", on.Request)
 	}
-	if o := on.OpenRequests; o == nil || o.Total != 2 || o.Unwaited != 1 || o.Overdue != 2 || *o.OldestMS != 50_000 {
+	if o := on.OpenRequests; o == nil || o.Total != 2 || o.Unwaited == nil || *o.Unwaited != 1 || o.Overdue != 2 || *o.OldestMS != 50_000 {
 		t.Errorf("open requests %+v", o)
 	}
 	if h.Blocked.ForMS != 40_000 || h.Blocked.Source != sourceRequest {

@@ -191,8 +191,11 @@ func (w *world) openMDS(dev events.Dev, rank int) *OpenRequests {
 
 func (o *OpenRequests) add(ageNS uint64, waiters int, threshold time.Duration) {
 	o.Total++
+	if o.Unwaited == nil {
+		o.Unwaited = new(0)
+	}
 	if waiters == 0 {
-		o.Unwaited++
+		*o.Unwaited++
 	}
 	if ageNS == 0 {
 		return

@@ -33,6 +33,8 @@ type Memory struct {
 	history *mounts.History
 	// still is when a thread was first seen with its present switch count.
 	still map[threadKey]stillness
+	// requests is when a request was first seen in a client's list.
+	requests map[requestKey]int64
 }
 
 type threadKey struct {
@@ -111,6 +113,8 @@ type world struct {
 	explained    map[int]*explained       // by TID
 	journals     map[string]int           // TIDs of journal threads by name; made when first asked for
 	users        map[int]*facts.UserStack // by TID; made when first asked for
+	ofDevice     map[string]*facts.CephState
+	blocks       mounts.Blocks
 }
 
 func newWorld(snap *facts.Snapshot, opts Options) (*world, error) {
@@ -169,6 +173,7 @@ func (w *world) indexCapture() error {
 }
 
 func (w *world) indexFacts() {
+	w.blocks = mounts.NewBlocks(w.snap.Blocks)
 	for i := range w.snap.Links {
 		l := &w.snap.Links[i]
 		w.links[linkKey{l.PID, l.TID, l.Name}] = l
@@ -191,9 +196,8 @@ func (w *world) indexFacts() {
 // indexMounts makes the mount tables answer. A malformed table is no reason to
 // lose the hang: what parsed is used.
 func (w *world) indexMounts() error {
-	blocks := mounts.NewBlocks(w.snap.Blocks)
 	if w.opts.Memory == nil {
-		h, _ := mounts.HistoryOf(w.snap.Mounts, blocks)
+		h, _ := mounts.HistoryOf(w.snap.Mounts, w.blocks)
 		w.history = h
 		if w.history == nil {
 			w.history = mounts.NewHistory()
@@ -202,7 +206,7 @@ func (w *world) indexMounts() error {
 	}
 	w.history = w.opts.Memory.history
 	for _, mt := range w.snap.Mounts {
-		t, err := mounts.Parse([]byte(mt.Text), mt.Namespace, blocks)
+		t, err := mounts.Parse([]byte(mt.Text), mt.Namespace, w.blocks)
 		if err != nil {
 			continue
 		}

@@ -54,6 +54,7 @@ func builtin(proc string) map[Op]Handler {
 		OpStrings: c.strings, OpMemory: c.memory, OpThreads: c.threads, OpCmdline: c.cmdline,
 		OpProcFile: c.procFile, OpReaddir: c.readdir, OpReadfile: c.readfile, OpResolve: c.resolve,
 		OpTree: c.tree, OpPins: c.pins, OpProbe: c.probe, OpRead: c.readDevice, OpGet: c.get,
+		OpAdmin: c.adminSocket, OpDial: c.connect,
 	}
 }
 

@@ -1,6 +1,7 @@
 package expendable
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -157,7 +158,14 @@ func (c child) readfile(req Request, _ func(Answer)) (Answer, error) {
 		return Answer{}, fmt.Errorf("open %s: %w", name, errors.Unwrap(err))
 	}
 	defer f.Close()
-	data, more, err := readUpTo(f, bound(req.Max, fileDefault, fileLimit))
+	limit := bound(req.Max, fileDefault, fileLimit)
+	var data []byte
+	var more bool
+	if req.After == "" {
+		data, more, err = readUpTo(f, limit)
+	} else {
+		data, more, err = readAfter(f, req.After, limit)
+	}
 	if err != nil {
 		return Answer{}, fmt.Errorf("read %s: %w", name, err)
 	}
@@ -171,4 +179,26 @@ func readUpTo(r io.Reader, limit int) (data []byte, more bool, err error) {
 		return data[:limit], true, err
 	}
 	return data, false, err
+}
+
+// readAfter skips to the line that is equal to after and reads what follows. A
+// file without that line gives nothing.
+func readAfter(r io.Reader, after string, limit int) (data []byte, more bool, err error) {
+	const longest = 256 << 20 // of the file: what it takes to skip a million capabilities
+	in := bufio.NewReaderSize(io.LimitReader(r, longest), 64<<10)
+	for {
+		line, err := in.ReadSlice('\n')
+		if err == bufio.ErrBufferFull {
+			continue // no line of interest is that long
+		}
+		if strings.TrimRight(string(line), "\n") == after {
+			return readUpTo(in, limit)
+		}
+		if err == io.EOF {
+			return nil, false, nil
+		}
+		if err != nil {
+			return nil, false, err
+		}
+	}
 }

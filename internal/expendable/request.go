@@ -39,6 +39,8 @@ const (
 	OpProbe    Op = "probe"    // Root, Path, Device -> Data (an errno's name)
 	OpGet      Op = "get"      // PID, URL (an address of the machine) -> Code, Data, Truncated
 	OpRead     Op = "read"     // Root, Path (a block device), Device -> Data (an errno's name)
+	OpAdmin    Op = "admin"    // PID, Names (commands) -> Entries (the socket), Texts
+	OpDial     Op = "dial"     // PID (whose network; 0: this), Names (addresses), Max (ms) -> Dialed
 )
 
 // Raw is a byte string as the kernel gives it: a path, a name, an argument. It
@@ -89,6 +91,9 @@ type Request struct {
 	// Max bounds the answer: bytes of a string or file, entries of a
 	// directory. 0 stands for a default.
 	Max int `json:"max,omitempty"`
+	// After makes OpReadfile answer with what follows the line that is equal to
+	// it; the whole file is read for that, the answer bounded by Max. "" for all.
+	After string `json:"after,omitempty"`
 	// NoXDev refuses to cross a mount point below Root.
 	NoXDev bool `json:"no_xdev,omitempty"`
 
@@ -102,7 +107,7 @@ type Request struct {
 	// Path, each element of which is matched by itself.
 	Patterns []string `json:"patterns,omitempty"`
 	// PIDs are the processes of OpPins, Names the links to look at: cwd and
-	// root when empty.
+	// root when empty. OpAdmin and OpDial have other names in it.
 	PIDs  []int    `json:"pids,omitempty"`
 	Names []string `json:"names,omitempty"`
 	// Device is the number that the answer must come from, "0:53".
@@ -123,6 +128,10 @@ func (r Request) String() string {
 	switch r.Op {
 	case OpProbe, OpRead:
 		return fmt.Sprintf("%s of %q on device %s", r.Op, string(r.Path), r.Device)
+	case OpAdmin:
+		return fmt.Sprintf("admin socket of process %d", r.PID)
+	case OpDial:
+		return fmt.Sprintf("connections to %d addresses", len(r.Names))
 	case OpPins:
 		return fmt.Sprintf("directories of %d processes", len(r.PIDs))
 	case OpGet:
@@ -150,6 +159,8 @@ type Answer struct {
 	Args      []Raw           `json:"args,omitempty"`
 	Entries   []Entry         `json:"entries,omitempty"`
 	Pins      []Pin           `json:"pins,omitempty"`
+	Texts     []Text          `json:"texts,omitempty"`
+	Dialed    []Dialed        `json:"dialed,omitempty"`
 	Resolved  *Resolved       `json:"resolved,omitempty"`
 	Truncated bool            `json:"truncated,omitempty"`
 	Code      int             `json:"code,omitempty"` // of HTTP
@@ -193,6 +204,24 @@ type Pin struct {
 	Device  string `json:"device,omitempty"`
 }
 
+// Text is one of several texts of an answer.
+type Text struct {
+	Name string `json:"name"`
+	Data []byte `json:"data"`
+}
+
+// Dialed is what became of a TCP connection.
+type Dialed struct {
+	Address string `json:"address"`
+	// Errno is the error's name, "" for a connection; ETIMEDOUT when none came
+	// about in time. Err is why none was tried.
+	Errno string `json:"errno,omitempty"`
+	Err   string `json:"err,omitempty"`
+	// Entered tells that it was made from the network namespace asked for.
+	Entered bool  `json:"entered,omitempty"`
+	TookMS  int64 `json:"took_ms"`
+}
+
 // Resolved is a path with its symbolic links followed.
 type Resolved struct {
 	// Path is absolute, in the root of the process.
@@ -223,6 +252,8 @@ func (a *Answer) add(line Answer) {
 	a.Args = append(a.Args, line.Args...)
 	a.Entries = append(a.Entries, line.Entries...)
 	a.Pins = append(a.Pins, line.Pins...)
+	a.Texts = append(a.Texts, line.Texts...)
+	a.Dialed = append(a.Dialed, line.Dialed...)
 	if line.Resolved != nil {
 		a.Resolved = line.Resolved
 	}

@@ -71,7 +71,14 @@ type Snapshot struct {
 	Fuse []FuseConnection `json:"fuse,omitempty"`
 	// FuseDaemons are the processes that serve FUSE connections.
 	FuseDaemons []FuseDaemon `json:"fuse_daemons,omitempty"`
-	Kube        *Kube        `json:"kube,omitempty"`
+	// Ceph is read where the walks do not tell whom a hung thread waits for.
+	Ceph []CephState `json:"ceph,omitempty"`
+	NFS  []NFSMount  `json:"nfs,omitempty"`
+	// KernelLog are lines of storage clients and of the hung task detector.
+	KernelLog []KernelLine `json:"kernel_log,omitempty"`
+	// Reach is set with --probe-network.
+	Reach []Reach `json:"reach,omitempty"`
+	Kube  *Kube   `json:"kube,omitempty"`
 	// Scan is set by hangtrace scan and check.
 	Scan *Scan `json:"scan,omitempty"`
 

@@ -291,6 +291,13 @@ func (p *page) waits(on *correlate.WaitingOn) {
 		p.row("waits on", "unknown")
 		return
 	}
+	p.waitsFor("waits on", on)
+	if on.DaemonWaitsOn != nil {
+		p.waitsFor("behind it", on.DaemonWaitsOn.WaitingOn())
+	}
+}
+
+func (p *page) waitsFor(label string, on *correlate.WaitingOn) {
 	what := clean(on.Kind)
 	if on.Name != "" {
 		what += " " + clean(string(on.Name))
@@ -306,7 +313,7 @@ func (p *page) waits(on *correlate.WaitingOn) {
 		tokens[len(tokens)-1] += ","
 		tokens = append(tokens, request(r)...)
 	}
-	p.row("waits on", tokens...)
+	p.row(label, tokens...)
 	rest := indent + strings.Repeat(" ", labelWidth)
 	for _, evidence := range on.Evidence {
 		p.words(rest+"- ", rest+"  ", clean(evidence))
@@ -323,7 +330,11 @@ func request(r *correlate.Request) []string {
 		tokens = append(tokens, cleanPath(string(r.Target)))
 	}
 	if r.ForMS != nil {
-		tokens = append(tokens, "for "+span(millis(*r.ForMS)))
+		age := span(millis(*r.ForMS))
+		if r.AtLeast {
+			age = "at least " + age
+		}
+		tokens = append(tokens, "for "+age)
 	}
 	if r.Attempts != nil && *r.Attempts > 0 {
 		tokens[len(tokens)-1] += ","

@@ -110,9 +110,13 @@ func fuseHang() *correlate.Hang {
 			{Command: "umount '/var/lib/kubelet/pods/with blank'", Frees: "the mount point", Risk: "none after the abort"},
 		},
 		Warnings: []string{"not umount -l: it frees nobody"},
-		WaitingOn: &correlate.WaitingOn{Kind: "fuse-daemon", Evidence: []string{
+		WaitingOn: &correlate.WaitingOn{Kind: "fuse-daemon", Source: "stack", Evidence: []string{
 			"request_wait_answer in the kernel stack: the request is with the daemon",
 			"FUSE connection 53 has 1 request waiting",
+		}, PID: 77, DaemonWaitsOn: &correlate.DaemonWait{
+			Kind: "mds", Name: "mds.0", Address: "v2:10.0.0.5:6800", State: "session open", Source: "admin_socket",
+			Request:  &correlate.Request{ID: "6", Op: "lookup", Target: "#10000000000/d3", ForMS: new(int64(2460000)), AtLeast: true},
+			Evidence: []string{"request in the daemon's own list (admin socket)"},
 		}},
 	}
 }
@@ -135,12 +139,12 @@ func cephKernel() *correlate.Report {
 		},
 		KernelStack: []string{"ceph_mdsc_wait_request+0xa5/0x170 [ceph]", "ceph_mdsc_do_request+0x7c/0xa0 [ceph]", "__ceph_do_getattr+0x9d/0x1f0 [ceph]", "ceph_getattr+0x3a/0x150 [ceph]", "vfs_statx+0xa6/0x150"},
 		WaitingOn: &correlate.WaitingOn{
-			Kind: "mds", Name: "mds.0", Address: "10.0.0.5:6801", State: "session open, laggy", Evidence: []string{"ceph_mdsc_wait_request in the kernel stack"},
+			Kind: "mds", Name: "mds.0", Address: "v1:10.0.0.5:6801", State: "session open, laggy", Source: "walk", Reach: "refused", Evidence: []string{"ceph_mdsc_wait_request in the kernel stack"},
 			Request: &correlate.Request{ID: "4711", Op: "readdir", Target: "/d2", ForMS: new(int64(761000)), Attempts: new(1)},
 		},
 	}
 	r := base("bpf-iter", h)
-	r.Summary.ByServer = []correlate.ServerCount{{Name: "mds.0 10.0.0.5:6801", Threads: 1, Pods: 1, OldestMS: 761000}}
+	r.Summary.ByServer = []correlate.ServerCount{{Name: "mds.0 v1:10.0.0.5:6801", Threads: 1, Pods: 1, OldestMS: 761000}}
 	r.Summary.Verdict = "kubelet[2161] has hung for 12m41s in newfstatat on cephfs volume pvc-data of pod media/web-0."
 	return r
 }
@@ -167,7 +171,7 @@ func rbdVictims() *correlate.Report {
 		Path:    correlate.Path{Value: dir + "/pgdata/new", Source: "fd"},
 		Mount:   mount, Volume: volume,
 		KernelStack: []string{"ext4_read_bh+0x5b/0x90 [ext4]", "ext4_bread+0x3f/0xa0 [ext4]", "ext4_create+0xb0/0x1b0 [ext4]", "path_openat+0xf0e/0x1290"},
-		WaitingOn:   &correlate.WaitingOn{Kind: "block-device", Name: "rbd0", Evidence: []string{"3 reads in flight on /dev/rbd0 (replicapool/csi-vol-77d2)"}},
+		WaitingOn:   &correlate.WaitingOn{Kind: "block-device", Source: "stack", Name: "rbd0", Evidence: []string{"3 reads in flight on /dev/rbd0 (replicapool/csi-vol-77d2)"}},
 	}
 	hangs := []*correlate.Hang{root}
 	for i := range 37 {
@@ -179,7 +183,7 @@ func rbdVictims() *correlate.Report {
 			Path:    correlate.Path{Value: dir + "/pgdata/x", Source: "fd"},
 			Mount:   mount, Volume: volume,
 			KernelStack: []string{"walk_component+0x6b/0x1c0"},
-			WaitingOn:   &correlate.WaitingOn{Kind: "lock", Evidence: []string{"i_rwsem of the directory"}},
+			WaitingOn:   &correlate.WaitingOn{Kind: "lock", Source: "stack", Evidence: []string{"i_rwsem of the directory"}},
 		}
 		hangs = append(hangs, victim)
 	}
@@ -219,7 +223,7 @@ func afterUmount() *correlate.Report {
 			Namespace: 4026531841, Attached: new(false), From: "remembered",
 		},
 		KernelStack: []string{"ceph_mdsc_close_sessions+0x1f3/0x2b0 [ceph]", "ceph_kill_sb+0x3b/0x110 [ceph]", "deactivate_locked_super+0x33/0xa0", "cleanup_mnt+0xba/0x150", "task_work_run+0x59/0x90"},
-		WaitingOn:   &correlate.WaitingOn{Kind: "mds", Evidence: []string{"ceph_mdsc_close_sessions in the kernel stack"}},
+		WaitingOn:   &correlate.WaitingOn{Kind: "mds", Source: "stack", Evidence: []string{"ceph_mdsc_close_sessions in the kernel stack"}},
 	}
 	r := base("bpf-iter", h)
 	r.Summary.Verdict = "umount[910] has hung for at least 1m35s after umount2 returned, closing cephfs 10.99.0.1:6789:/vol1."
@@ -256,7 +260,7 @@ func degradedProc() *correlate.Report {
 	h.Syscall.Args, h.Syscall.Text = nil, ""
 	h.Path = correlate.Path{Value: csiPath, Source: "argument", Truncated: true}
 	h.KernelStack = nil
-	h.WaitingOn = &correlate.WaitingOn{Kind: "unknown"}
+	h.WaitingOn = &correlate.WaitingOn{Kind: "unknown", Source: "stack"}
 	h.Volume.Pod.State, h.Volume.Pod.Source = "unknown", "path"
 	h.Blocked.Source = "switch_counts"
 	r := base("proc", h)
@@ -292,7 +296,7 @@ func orphanVictim() *correlate.Report {
 	h := fuseHang()
 	h.Role, h.WaitsBehind = "victim", ""
 	h.KernelStack = []string{"walk_component+0x6b/0x1c0"}
-	h.WaitingOn = &correlate.WaitingOn{Kind: "lock"}
+	h.WaitingOn = &correlate.WaitingOn{Kind: "lock", Source: "stack"}
 	r := base("bpf-iter", h)
 	r.Summary.Verdict = "1 thread of kubelet[2161] waits behind a lock."
 	return r

@@ -152,7 +152,8 @@ func asMap(t *testing.T, v any) map[string]any {
 // filled are values for fields that do not take just any string.
 var filled = map[string]string{
 	"schema": correlate.ReportSchema, "backend": "proc", "reason": "in_syscall", "role": "root",
-	"path.source": "fd", "args": "0x1", "device": "0:28", "pod.state": "running", "waiting_on.kind": "lock", "healthz.syncloop": "ok", "build_id": "93ac",
+	"path.source": "fd", "args": "0x1", "device": "0:28", "pod.state": "running", "waiting_on.kind": "lock",
+	"waiting_on.source": "walk", "daemon_waits_on.kind": "mds", "daemon_waits_on.source": "admin_socket", "reach": "refused", "healthz.syncloop": "ok", "build_id": "93ac",
 }
 
 // fill sets every field of a type to something, found by reflection, so that a

@@ -182,8 +182,8 @@ func openRequests(o *correlate.OpenRequests) string {
 	if o.OldestMS != nil {
 		text += ", the oldest for " + span(millis(*o.OldestMS))
 	}
-	if o.Unwaited > 0 {
-		text += fmt.Sprintf(", %d without a waiting thread", o.Unwaited)
+	if o.Unwaited != nil && *o.Unwaited > 0 {
+		text += fmt.Sprintf(", %d without a waiting thread", *o.Unwaited)
 	}
 	return text
 }

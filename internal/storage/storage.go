@@ -1,9 +1,11 @@
-// Package storage reads what sysfs shows of the storage side: block devices
-// and FUSE connections.
+// Package storage tells of the storage side: block devices and FUSE connections,
+// which it reads from sysfs, the kernel's log, and what ceph clients and NFS
+// mounts say of their servers, which it only parses.
 //
-// In: the directory sysfs is mounted on. Out: facts.BlockDevice and
-// facts.FuseConnection, and a sentence for each thing that is missing. It
-// opens only attributes that the kernel answers from memory without a lock
+// In: the directory sysfs is mounted on, the log's device; the text of ceph's
+// files in debugfs, of a ceph-fuse daemon's answers and of mountstats, which
+// others have read. Out: facts, and a sentence for each thing that is missing.
+// It opens only attributes that the kernel answers from memory without a lock
 // that I/O may hold. It must never read an attribute that can hold a secret
 // (rbd's config_info), never open a device, and never touch a mount.
 package storage

@@ -3,7 +3,6 @@ package storage
 import (
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 )
@@ -38,17 +37,4 @@ func Superblocks(root string) []string {
 	}
 	slices.Sort(list)
 	return list
-}
-
-// Debugfs tells where a kernel's debugfs should be, and whether it is there.
-// Its files are for package expendable to read.
-func Debugfs(root string) (dir string, mounted bool) {
-	dir = filepath.Join(root, "kernel", "debug")
-	f, err := os.Open(dir)
-	if err != nil {
-		return dir, false
-	}
-	defer f.Close()
-	first, err := f.Readdirnames(1)
-	return dir, err == nil && len(first) > 0
 }

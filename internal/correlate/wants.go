@@ -1,0 +1,110 @@
+package correlate
+
+import (
+	"slices"
+
+	"github.com/hangtrace/hangtrace/internal/facts"
+	"github.com/hangtrace/hangtrace/internal/mounts"
+)
+
+// Wants is what must still be read to tell whom the threads that hang wait for.
+// It lets the capture read no more than a hang needs.
+type Wants struct {
+	// Hangs tells that a thread hangs at all.
+	Hangs bool
+	// Ceph asks for the kernel's ceph clients in debugfs, Caps for their
+	// waiters for capabilities too.
+	Ceph, Caps bool
+	// Daemons are the ceph-fuse daemons to be asked.
+	Daemons []int
+	// NFS are processes with a thread that hangs on NFS, one a mount namespace.
+	NFS map[uint32]int
+}
+
+// Unanswered tells what a snapshot lacks. A thread that has been blocked for
+// half the threshold counts already: live announces it at the next look.
+func Unanswered(snap *facts.Snapshot, opts Options) (Wants, error) {
+	var wants Wants
+	opts.Threshold /= 2
+	w, err := newWorld(snap, opts)
+	if err != nil {
+		return wants, err
+	}
+	for i := range w.last {
+		t := &w.last[i]
+		if !w.still(t) || !w.suspicious(t) {
+			continue
+		}
+		h, kind, ok := w.hang(t)
+		if !ok || !w.wanted(kind, h) {
+			continue
+		}
+		wants.Hangs = true
+		if h.WaitingOn == nil || h.WaitingOn.Request != nil || w.waitsForThread(t) {
+			continue
+		}
+		switch mounts.Kind(h.Mount.kind()) {
+		case mounts.KindCephFS:
+			wants.Ceph = true
+			wants.Caps = wants.Caps || h.WaitingOn.Kind == "unknown"
+		case mounts.KindRBD:
+			wants.Ceph = true
+		case mounts.KindNFS:
+			if wants.NFS == nil {
+				wants.NFS = make(map[uint32]int)
+			}
+			wants.NFS[t.MountNS] = t.PID
+		}
+	}
+	wants.Daemons = w.cephDaemons()
+	return wants, nil
+}
+
+func (m *Mount) kind() Text {
+	if m == nil {
+		return ""
+	}
+	return m.Kind
+}
+
+// cephDaemons are the ceph-fuse daemons with requests waiting that can answer:
+// one that is stopped or dead is the cause itself.
+func (w *world) cephDaemons() []int {
+	const most = 16
+	var pids []int
+	for _, d := range w.snap.FuseDaemons {
+		if d.Comm != "ceph-fuse" || d.State != "S" && d.State != "R" || slices.Contains(pids, d.PID) || len(pids) == most {
+			continue
+		}
+		waits := d.Number == 0 // a kernel that does not number them
+		for _, c := range w.snap.Fuse {
+			waits = waits || c.Number == d.Number && c.Waiting != 0
+		}
+		if waits {
+			pids = append(pids, d.PID)
+		}
+	}
+	return pids
+}
+
+// Addresses are the network addresses of the servers that threads wait for.
+func Addresses(snap *facts.Snapshot, opts Options) ([]string, error) {
+	opts.Memory = nil
+	_, r, err := judge(snap, opts)
+	if err != nil {
+		return nil, err
+	}
+	const most = 64
+	var list []string
+	for _, h := range r.Hangs {
+		on := h.WaitingOn.server()
+		if on == nil {
+			continue
+		}
+		a := dialable(string(on.Address))
+		if a != "" && !slices.Contains(list, a) && len(list) < most {
+			list = append(list, a)
+		}
+	}
+	return list, nil
+}
