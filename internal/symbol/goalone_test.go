@@ -15,19 +15,25 @@ import (
 // on the system stack, in a page fault, in a signal handler. The chain up to
 // the scene's own function must equal the dump from the same line.
 func TestAlone(t *testing.T) {
-	for _, root := range toolchains() {
-		for _, v := range variants() {
-			if v.name == "static-cgo" || v.name == "noopt" || testing.Short() && v.name != "stripped" {
+	for _, tc := range toolchains(t) {
+		for _, v := range tc.variants() {
+			if v.name == "static-cgo" || v.name == "noopt" || tc.name != "" && v.name == "external" {
 				continue
 			}
-			exe := build(t, root, "goprog", v.env, v.flags...)
-			name := fmt.Sprintf("go%s/%s/", strings.ReplaceAll(root, "/", "_"), v.name)
-			t.Run(name+"systemstack", func(t *testing.T) { checkAlone(t, exe, "systemstack", "runtime/debug.WriteHeapDump") })
-			t.Run(name+"fault", func(t *testing.T) { checkAlone(t, exe, "fault", "main.touch") })
-			t.Run(name+"vfork", func(t *testing.T) { checkAlone(t, exe, "vfork", "syscall.ForkExec") })
-			t.Run(name+"signal", func(t *testing.T) { checkAlone(t, exe, "signal", "syscall.Read") })
+			t.Run(tc.label(v), func(t *testing.T) {
+				t.Parallel()
+				exe := build(t, tc.root, "goprog", v.env, v.flags...)
+				for scene, at := range alone {
+					t.Run(scene, func(t *testing.T) { checkAlone(t, exe, scene, at) })
+				}
+			})
 		}
 	}
+}
+
+// alone are the scenes, and the frame above which those of the dump follow.
+var alone = map[string]string{
+	"systemstack": "runtime/debug.WriteHeapDump", "fault": "main.touch", "vfork": "syscall.ForkExec", "signal": "syscall.Read",
 }
 
 // checkAlone wants via (how the last stack was left) and at, the frame above
@@ -86,14 +92,16 @@ func wantAlone(v *victim) []dumpFrame {
 
 // TestCgo looks at threads in C, and in Go code that C called.
 func TestCgo(t *testing.T) {
-	for _, root := range toolchains() {
-		for _, v := range variants() {
-			if v.env[0] == "CGO_ENABLED=0" && v.name != "stripped" && v.name != "pie" || testing.Short() && v.name != "stripped" {
+	for _, tc := range toolchains(t) {
+		for _, v := range tc.variants() {
+			if v.env[0] == "CGO_ENABLED=0" && v.name != "stripped" && v.name != "pie" || tc.name != "" && v.name == "external" {
 				continue
 			}
 			env := []string{"CGO_ENABLED=1"}
-			name := fmt.Sprintf("go%s/%s", strings.ReplaceAll(root, "/", "_"), v.name)
-			t.Run(name, func(t *testing.T) { checkCgo(t, start(t, build(t, root, "cgoprog", env, v.flags...))) })
+			t.Run(tc.label(v), func(t *testing.T) {
+				t.Parallel()
+				checkCgo(t, start(t, build(t, tc.root, "cgoprog", env, v.flags...)))
+			})
 		}
 	}
 }
@@ -145,9 +153,8 @@ func TestPrebuilt(t *testing.T) {
 			continue
 		}
 		t.Run(name+"/threads", func(t *testing.T) { checkAll(t, start(t, exe)) })
-		t.Run(name+"/systemstack", func(t *testing.T) { checkAlone(t, exe, "systemstack", "runtime/debug.WriteHeapDump") })
-		t.Run(name+"/fault", func(t *testing.T) { checkAlone(t, exe, "fault", "main.touch") })
-		t.Run(name+"/vfork", func(t *testing.T) { checkAlone(t, exe, "vfork", "syscall.ForkExec") })
-		t.Run(name+"/signal", func(t *testing.T) { checkAlone(t, exe, "signal", "syscall.Read") })
+		for scene, at := range alone {
+			t.Run(name+"/"+scene, func(t *testing.T) { checkAlone(t, exe, scene, at) })
+		}
 	}
 }

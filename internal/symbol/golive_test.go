@@ -2,7 +2,6 @@ package symbol
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"reflect"
 	"sort"
@@ -12,49 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// toolchains gives the Go installations to build victims with: the running one
-// and those of HANGTRACE_GOROOTS (paths, separated by colons).
-func toolchains() []string {
-	roots := []string{""}
-	if list := os.Getenv("HANGTRACE_GOROOTS"); list != "" {
-		roots = append(roots, strings.Split(list, ":")...)
-	}
-	return roots
-}
-
-// variant is one way to build.
-type variant struct {
-	name  string
-	env   []string
-	flags []string
-}
-
-func variants() []variant {
-	off, on := []string{"CGO_ENABLED=0"}, []string{"CGO_ENABLED=1"}
-	return []variant{
-		{"static", off, nil},
-		{"stripped", off, []string{"-ldflags=-s -w"}},
-		{"pie", off, []string{"-buildmode=pie", "-ldflags=-s -w"}},
-		{"external-pie", on, []string{"-buildmode=pie", "-ldflags=-s -w -linkmode=external"}},
-		{"external", on, []string{"-ldflags=-s -w -linkmode=external"}},
-		{"static-cgo", on, []string{"-ldflags=-s -w -linkmode=external -extldflags=-static"}},
-		{"noopt", off, []string{"-gcflags=all=-N -l"}},
-	}
-}
-
 // TestDump compares the chain of every thread of a program with the program's
 // own dump, frame by frame.
 func TestDump(t *testing.T) {
-	for _, root := range toolchains() {
-		for _, v := range variants() {
-			if testing.Short() && v.name != "stripped" {
-				continue
-			}
-			if v.name == "static-cgo" && root != "" {
+	for _, tc := range toolchains(t) {
+		for _, v := range tc.variants() {
+			if v.name == "static-cgo" && tc.name != "" {
 				continue // without C code such programs crash at start, up to Go 1.20
 			}
-			t.Run(fmt.Sprintf("go%s/%s", strings.ReplaceAll(root, "/", "_"), v.name), func(t *testing.T) {
-				checkAll(t, start(t, build(t, root, "goprog", v.env, v.flags...)))
+			t.Run(tc.label(v), func(t *testing.T) {
+				t.Parallel()
+				checkAll(t, start(t, build(t, tc.root, "goprog", v.env, v.flags...)))
 			})
 		}
 	}

@@ -60,10 +60,10 @@ func TestRecord(t *testing.T) {
 	if !*record {
 		t.Skip("only with -record")
 	}
-	for _, root := range toolchains() {
-		for _, v := range variants() {
+	for _, tc := range toolchains(t) {
+		for _, v := range tc.variants() {
 			if v.name == "stripped" {
-				recordOne(t, start(t, build(t, root, "goprog", v.env, append(v.flags, "-trimpath")...)), v.name)
+				recordOne(t, start(t, build(t, tc.root, "goprog", v.env, append(v.flags, "-trimpath")...)), v.name)
 			}
 		}
 	}
