@@ -139,3 +139,88 @@ func TestNotGo(t *testing.T) {
 		}
 	}
 }
+
+// FuzzRuntime lists goroutines of random memory, and unwinds them: an error or
+// a bounded list, each with a chain or a reason. Where the memory holds a list
+// that could be one, its goroutines are anywhere.
+func FuzzRuntime(f *testing.F) {
+	g, _ := ownTable(f)
+	goroutine := func(id, sp, pc, status uint64) []byte {
+		l, _ := runtimeLayoutOf(g.minor)
+		b := make([]byte, 1024)
+		put := func(off, v uint64) { binary.LittleEndian.PutUint64(b[off:], v) }
+		const at = 0xc000000000
+		put(gStackLo, sp-64)
+		put(gStackHi, sp+64)
+		put(gM, at)
+		put(gSchedSP, sp)
+		put(gSchedPC, pc)
+		put(gSchedG, at)
+		put(l.syscallSP, sp)
+		put(l.syscallSP+8, pc)
+		put(l.status, status)
+		put(l.status+8, id)
+		put(l.curg, at)
+		return b
+	}
+	e, _ := g.entry(g.count / 2)
+	for status := range uint64(12) {
+		f.Add(goroutine(1, 0xc000000100, e+9, status), uint64(0xc000000000))
+		f.Add(goroutine(1, ^uint64(0)-8, ^uint64(0), status), uint64(8))
+	}
+	f.Fuzz(func(t *testing.T, b []byte, list uint64) {
+		mem := repeating(b)
+		p := g.Process(mem, 0)
+		// As if the list had been found: it is what memory can say least about.
+		p.run = &goRuntime{byThread: map[uint64]mState{}, byAddr: map[uint64]int{}, byM: map[uint64]mState{}}
+		p.run.layout, _ = runtimeLayoutOf(g.minor)
+		if s, ok := p.readG(p.run.layout, list); ok {
+			p.run.byAddr[s.addr] = 0
+			p.run.gs = append(p.run.gs, s)
+			m, _ := p.readM(p.run.layout, s.m)
+			p.run.byThread[m.procid], p.run.byM[m.addr] = m, m
+		}
+		all, err := p.Goroutines(16)
+		if err != nil || len(all) > 16 {
+			t.Fatalf("%d goroutines, %v", len(all), err)
+		}
+		for _, g := range all {
+			if s := p.Parked(g); len(s.Frames) == 0 && s.End == "" {
+				t.Fatalf("neither a chain nor a reason: %+v", g)
+			}
+		}
+		e, _ := g.entry(list % g.count)
+		p.Thread(0, Regs{PC: e + 4, SP: list})
+		if _, err := g.Process(mem, 0).Goroutines(16); err == nil && len(b) < 8 {
+			t.Fatal("a list of goroutines in nothing")
+		}
+	})
+}
+
+// FuzzNative unwinds random memory as the stack of C code.
+func FuzzNative(f *testing.F) {
+	b, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		f.Skip(err)
+	}
+	maps := ParseMaps(string(b))
+	var code []Mapping
+	for _, m := range maps {
+		if m.Executable() && m.Path != "" && m.Path[0] == '/' {
+			code = append(code, m)
+		}
+	}
+	_, file := ownTable(f)
+	open := func(Mapping) (io.ReaderAt, int64, error) { return bytes.NewReader(file), int64(len(file)), nil }
+	for i := range uint64(8) {
+		m := code[int(i)%len(code)]
+		f.Add(i*4096, uint64(0x7ffc00000000), uint64(0x7ffc00000010), binary.LittleEndian.AppendUint64(nil, m.Start+i*512))
+	}
+	f.Fuzz(func(t *testing.T, at, sp, bp uint64, stack []byte) {
+		m := code[at%uint64(len(code))]
+		s := NewNative(maps, open).Unwind(Regs{PC: m.Start + at%(m.End-m.Start), SP: sp, BP: bp}, repeating(stack))
+		if len(s.Frames) == 0 || len(s.Frames) > maxNative {
+			t.Fatalf("%d frames", len(s.Frames))
+		}
+	})
+}
