@@ -95,9 +95,6 @@ func (p *page) since(h *correlate.Hang) {
 // hang prints the rows below the title of a root.
 func (p *page) hang(h *correlate.Hang) {
 	p.effect(h)
-	if h.Healthz != "" {
-		p.row("healthz", strings.Fields(clean(h.Healthz))...)
-	}
 	p.since(h)
 	p.call(h)
 	p.path(h)

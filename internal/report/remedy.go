@@ -70,12 +70,16 @@ func hasPrefix(s correlate.Text, prefixes ...string) bool {
 	return false
 }
 
-// effect prints what does not work meanwhile.
+// effect prints what does not work meanwhile, and what the kubelet itself says
+// of that.
 func (p *page) effect(h *correlate.Hang) {
 	if h.Effect == "" {
 		return
 	}
 	p.words(indent+"effect"+strings.Repeat(" ", labelWidth-len("effect")), indent+strings.Repeat(" ", labelWidth), clean(string(h.Effect)))
+	if h.Healthz != "" {
+		p.row("healthz", strings.Fields(clean(h.Healthz))...)
+	}
 }
 
 // shortFunction turns "k8s.io/kubernetes/pkg/kubelet.(*Kubelet).syncLoop" into

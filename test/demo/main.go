@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -123,8 +124,23 @@ func (s *stage) putUp() error {
 	if err != nil {
 		return err
 	}
-	s.kubelet, err = s.StartVictim("kubelet", "--root-dir", s.tree.Root, "--pod", runningPod)
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	s.kubelet, err = s.StartVictim("kubelet", "--root-dir", s.tree.Root, "--pod", runningPod, "--read-only-port", port)
 	return err
+}
+
+// freePort gives one for the kubelet's healthz: the usual may be taken.
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	return port, err
 }
 
 // mount makes a pod with one CSI volume.

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +23,7 @@ type kubelet struct {
 	generation string
 	interval   time.Duration
 	pods       []string // UIDs the API server knows
+	round      atomic.Int64
 }
 
 // The generations of the kubelet whose walk is known from real hangs.
@@ -40,8 +42,8 @@ func (l *uidList) Set(v string) error { *l = append(*l, v); return nil }
 // threads that idle in a real kubelet. It needs no "go".
 //
 // Arguments: --root-dir DIR, --generation 1.17 or 1.34, --interval, and --pod
-// UID for each pod that is known. --config, --port and --read-only-port are
-// taken as the real one takes them, and name a server that the test runs.
+// UID for each pod that is known. With --read-only-port it answers there; a
+// --config is for others to read.
 func runKubelet(s *session) error {
 	k := &kubelet{session: s}
 	flags := flag.NewFlagSet("kubelet", flag.ContinueOnError)
@@ -49,9 +51,8 @@ func runKubelet(s *session) error {
 	flags.StringVar(&k.generation, "generation", Generation134, "")
 	flags.DurationVar(&k.interval, "interval", 500*time.Millisecond, "")
 	flags.Var((*uidList)(&k.pods), "pod", "")
-	for _, other := range []string{"config", "port", "read-only-port"} {
-		flags.String(other, "", "") // for whoever reads the command line
-	}
+	flags.String("config", "", "") // for whoever reads the command line
+	port := flags.String("read-only-port", "", "")
 	if err := flags.Parse(s.args); err != nil {
 		return err
 	}
@@ -66,6 +67,11 @@ func runKubelet(s *session) error {
 	if err := quiet.startIdle(idle); err != nil {
 		return err
 	}
+	if *port != "" {
+		if err := k.serveHealthz(*port); err != nil {
+			return err
+		}
+	}
 	go k.syncLoop()
 	for _, uid := range k.pods {
 		go (&volumeStatCalculator{k, uid}).calcAndStoreStats()
@@ -79,6 +85,7 @@ func runKubelet(s *session) error {
 func (k *kubelet) syncLoop() {
 	runtime.LockOSThread()
 	for k.syncLoopIteration() {
+		k.round.Store(time.Now().UnixNano())
 		time.Sleep(k.interval)
 	}
 }
