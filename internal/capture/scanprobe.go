@@ -17,6 +17,7 @@ import (
 const (
 	probesAtOnce = 48
 	probeMost    = time.Second
+	probeStart   = time.Second
 )
 
 // ask reads the files that name volumes, and probes mounts if that was asked
@@ -37,18 +38,20 @@ func (sc *scan) ask(ctx context.Context, q leftover.Questions) {
 // the time that is left: those that hang must not use up the others'.
 func (sc *scan) probes(ctx context.Context, targets []leftover.ProbeTarget) {
 	rounds := (len(targets) + probesAtOnce - 1) / probesAtOnce
-	each := probeMost
+	// What is left at the end is for the output. In the first place the mount
+	// gets the time; the rest is for the start of the children, which on a busy
+	// node takes long and says nothing of a mount.
+	patience, each := probeMost, probeStart+probeMost
 	if until, ok := ctx.Deadline(); ok && rounds > 0 {
-		// What is left at the end is for the output, and for a slow start of
-		// the children themselves.
-		each = min(each, time.Until(until)*2/3/time.Duration(rounds))
+		each = time.Until(until) * 2 / 3 / time.Duration(rounds)
+		patience = min(patience, each*3/4)
 	}
 	queue := make(chan leftover.ProbeTarget)
 	var wg sync.WaitGroup
 	for range min(probesAtOnce, len(targets)) {
 		wg.Go(func() {
 			for t := range queue {
-				p := sc.probe(ctx, t, each)
+				p := sc.probe(ctx, t, each, patience)
 				sc.mu.Lock()
 				sc.out.Probes = append(sc.out.Probes, p)
 				sc.mu.Unlock()
@@ -71,27 +74,27 @@ func (sc *scan) probes(ctx context.Context, targets []leftover.ProbeTarget) {
 	slices.SortFunc(sc.out.Probes, func(a, b facts.Probe) int { return strings.Compare(a.Device, b.Device) })
 }
 
-func (sc *scan) probe(ctx context.Context, t leftover.ProbeTarget, deadline time.Duration) facts.Probe {
+func (sc *scan) probe(ctx context.Context, t leftover.ProbeTarget, deadline, patience time.Duration) facts.Probe {
 	p := facts.Probe{Device: t.Device, Point: t.Point}
 	req := expendable.Request{Op: expendable.OpProbe, Root: hostRoot(t.PID), Path: expendable.Raw(t.Point), Device: t.Device}
 	if t.BlockDevice {
 		req.Op = expendable.OpRead
 	}
 	begin := time.Now()
-	answers, err := sc.Session.opts.Runner.Do(ctx, deviceKey(t.Device), []expendable.Request{req}, deadline)
+	answer, err := sc.Session.opts.Runner.Probe(ctx, deviceKey(t.Device), req, deadline, patience)
 	p.TookMS = time.Since(begin).Milliseconds()
 	var outstanding *expendable.OutstandingError
 	switch {
 	case errors.As(err, &outstanding):
 		p.Outcome, p.Why, p.LeftPID = facts.ProbeUnasked, err.Error(), outstanding.PID
-	case errors.Is(err, expendable.ErrDeadline):
-		p.Outcome, p.Why = facts.ProbeSilent, fmt.Sprintf("no answer within %s", deadline.Round(time.Millisecond))
+	case errors.Is(err, expendable.ErrSilent):
+		p.Outcome, p.Why = facts.ProbeSilent, fmt.Sprintf("no answer within %s", patience.Round(time.Millisecond))
 	case err != nil:
 		p.Outcome, p.Why = facts.ProbeUnasked, err.Error()
-	case answers[0].Err != "":
-		p.Outcome, p.Why = facts.ProbeUnasked, answers[0].Err
-	case len(answers[0].Data) > 0:
-		p.Outcome, p.Errno = facts.ProbeFailed, string(answers[0].Data)
+	case answer.Err != "":
+		p.Outcome, p.Why = facts.ProbeUnasked, answer.Err
+	case len(answer.Data) > 0:
+		p.Outcome, p.Errno = facts.ProbeFailed, string(answer.Data)
 	default:
 		p.Outcome = facts.ProbeAnswered
 	}

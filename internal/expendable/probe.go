@@ -13,7 +13,7 @@ import (
 // daemon, NFS and SMB their servers, whatever is cached. The answer, an error
 // too, proves that somebody is there: it is given as the errno's name, "" for
 // success.
-func (c child) probe(req Request, _ func(Answer)) (Answer, error) {
+func (c child) probe(req Request, emit func(Answer)) (Answer, error) {
 	fd, err := openBelow(req, unix.O_PATH)
 	if err != nil {
 		return probed(err)
@@ -27,12 +27,13 @@ func (c child) probe(req Request, _ func(Answer)) (Answer, error) {
 	if got := deviceNumber(&st); req.Device != "" && got != req.Device {
 		return Answer{}, fmt.Errorf("%s is on device %s now, not %s", req.name(), got, req.Device)
 	}
+	emit(Answer{}) // from now on it is the mount that is slow
 	err = unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_FORCE_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_BASIC_STATS, &st)
 	return probed(err)
 }
 
 // readDevice reads one block past the page cache.
-func (c child) readDevice(req Request, _ func(Answer)) (Answer, error) {
+func (c child) readDevice(req Request, emit func(Answer)) (Answer, error) {
 	name := req.name()
 	place, err := openBelow(req, unix.O_PATH)
 	if err != nil {
@@ -46,6 +47,7 @@ func (c child) readDevice(req Request, _ func(Answer)) (Answer, error) {
 	if got := fmt.Sprintf("%d:%d", st.Rdev_major, st.Rdev_minor); st.Mode&unix.S_IFMT != unix.S_IFBLK || got != req.Device {
 		return Answer{}, fmt.Errorf("%s is not block device %s", name, req.Device)
 	}
+	emit(Answer{})
 	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", place), unix.O_RDONLY|unix.O_DIRECT|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return probed(err)

@@ -38,6 +38,8 @@ type process struct {
 type answers struct {
 	list  []Answer
 	final []bool
+	// asking, if set, is called at the first partial answer.
+	asking func()
 }
 
 // start is what os/exec would do, without its goroutine that waits for the
@@ -142,6 +144,10 @@ func (p *process) listen(got *answers) error {
 		}
 		got.list[a.Index].Index = a.Index
 		got.list[a.Index].add(a)
+		if a.Partial && got.asking != nil {
+			got.asking()
+			got.asking = nil
+		}
 		if !a.Partial {
 			got.final[a.Index] = true
 			missing--

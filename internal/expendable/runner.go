@@ -16,6 +16,9 @@ import (
 // ErrDeadline says that the deadline passed before every answer had come.
 var ErrDeadline = errors.New("deadline passed")
 
+// ErrSilent says that the child asked and got no answer within the patience.
+var ErrSilent = errors.New("no answer")
+
 // OutstandingError says that nothing was asked because a former child for the
 // same key still lives.
 type OutstandingError struct {
@@ -112,11 +115,33 @@ func (r *Runner) Do(ctx context.Context, key string, reqs []Request, deadline ti
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, deadline, ErrDeadline)
 	defer cancel()
+	return r.converse(ctx, key, reqs, nil)
+}
+
+// Probe is Do for one OpProbe or OpRead, which tells a slow node from a silent
+// mount: the patience begins when the child asks, and ErrSilent says that it
+// was used up. The deadline is for all, the start of the child included.
+func (r *Runner) Probe(ctx context.Context, key string, req Request, deadline, patience time.Duration) (Answer, error) {
+	if err := ctx.Err(); err != nil {
+		return Answer{Err: "not asked: " + err.Error()}, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, deadline, ErrDeadline)
+	defer cancel()
+	ctx, silent := context.WithCancelCause(ctx)
+	defer silent(nil)
+	list, err := r.converse(ctx, key, []Request{req}, func() {
+		time.AfterFunc(patience, func() { silent(ErrSilent) })
+	})
+	return list[0], err
+}
+
+// converse is what Do and Probe have in common.
+func (r *Runner) converse(ctx context.Context, key string, reqs []Request, asking func()) ([]Answer, error) {
 	p, err := r.begin(key, reqs[0].String())
 	if err != nil {
 		return unanswered(reqs, nil, "not asked: "+err.Error()), err
 	}
-	got := &answers{list: make([]Answer, len(reqs)), final: make([]bool, len(reqs))}
+	got := &answers{list: make([]Answer, len(reqs)), final: make([]bool, len(reqs)), asking: asking}
 	err = p.converse(ctx, r.opts, reqs, got)
 	next := slices.Index(got.final, false)
 	if next >= 0 {
