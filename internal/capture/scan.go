@@ -70,6 +70,7 @@ func (s *Session) Scan(ctx context.Context, opts ScanOptions) (*facts.Snapshot, 
 	sc.files(ctx)
 	sc.walk(ctx)
 	sc.children(ctx)
+	sc.mappings(ctx)
 	if ctx.Err() != nil {
 		sc.skip("what the leftovers belong to", ctx.Err())
 	} else if q, err := sc.questions(); err != nil {

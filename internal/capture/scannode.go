@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -185,67 +184,6 @@ func (sc *scan) detachedFiles(ctx context.Context) {
 			sc.out.Files[of[i]].Device = a.Pins[0].Device
 		}
 	}
-}
-
-// ceph reads the kernel's ceph clients from debugfs. The files that take every
-// session's lock (caps) are left alone.
-func (sc *scan) ceph(ctx context.Context) {
-	names, err := sc.Session.cephClients(ctx)
-	var missing missingDebugfs
-	if errors.As(err, &missing) {
-		sc.degrade(missing.Error())
-		return
-	}
-	if err != nil {
-		sc.skip("requests of the kernel's ceph clients", err)
-		return
-	}
-	dir := sc.Session.debugfs() + "/ceph"
-	var wg sync.WaitGroup
-	for _, name := range names {
-		wg.Go(func() { sc.cephClient(ctx, dir, name) })
-	}
-	wg.Wait()
-}
-
-func (sc *scan) cephClient(ctx context.Context, dir expendable.Raw, name string) {
-	client := facts.CephClient{Name: name}
-	read := func(files ...string) []expendable.Answer {
-		var reqs []expendable.Request
-		for _, f := range files {
-			reqs = append(reqs, expendable.Request{Op: expendable.OpReadfile, Root: dir, Path: expendable.Raw(name + "/" + f), Max: 1 << 20})
-		}
-		answers, err := sc.Session.opts.Runner.Do(ctx, "ceph:"+name, reqs, childDeadline(ctx))
-		if err != nil {
-			sc.skip("ceph client "+name, err)
-		}
-		return answers
-	}
-	a := read("mdsc", "osdc", "mds_sessions")
-	begin := time.Now()
-	if len(a) < 3 {
-		return
-	}
-	client.MDSC, client.OSDC, client.Sessions = string(a[0].Data), string(a[1].Data), string(a[2].Data)
-	client.CephFS = a[0].Err == ""
-	if strings.TrimSpace(client.MDSC) != "" {
-		// A request is slow only if it is still there after the threshold.
-		wait := sc.Session.opts.Judge.Threshold
-		if until, ok := ctx.Deadline(); ok {
-			wait = min(wait, time.Until(until)/3)
-		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-		}
-		if a := read("mdsc"); len(a) > 0 {
-			client.Later, client.LaterMS = string(a[0].Data), time.Since(begin).Milliseconds()
-		}
-	}
-	sc.mu.Lock()
-	defer sc.mu.Unlock()
-	sc.out.Ceph = append(sc.out.Ceph, client)
-	slices.SortFunc(sc.out.Ceph, func(a, b facts.CephClient) int { return strings.Compare(a.Name, b.Name) })
 }
 
 func deviceKey(device string) string { return fmt.Sprintf("dev:%s", device) }
