@@ -54,6 +54,7 @@ func checkCommand() *cli.Command {
 			&cli.StringFlag{Name: "kubelet-root", Usage: "the kubelet's root `DIR`"},
 			&cli.IntFlag{Name: "kubelet-pid", Usage: "the kubelet's `PID`, where several processes are called so"},
 			&cli.StringSliceFlag{Name: "cri-socket", Usage: "the container runtime's `SOCKET` on the host (default: the usual places)"},
+			kubeletPodsFlag(),
 			&cli.StringFlag{Name: "backend", Value: capture.BackendAuto, Usage: "auto, bpf or proc"},
 			&cli.DurationFlag{Name: "deadline", Value: 4 * time.Second, Usage: "answer within this time, whatever hangs"},
 			&cli.BoolFlag{Name: "here", Hidden: true, Usage: "look in this very process"},

@@ -14,6 +14,7 @@ import (
 	"github.com/hangtrace/hangtrace/internal/capture"
 	"github.com/hangtrace/hangtrace/internal/correlate"
 	"github.com/hangtrace/hangtrace/internal/facts"
+	"github.com/hangtrace/hangtrace/internal/kube"
 	"github.com/hangtrace/hangtrace/internal/leftover"
 	"github.com/hangtrace/hangtrace/internal/mounts"
 	"github.com/hangtrace/hangtrace/internal/record"
@@ -42,6 +43,7 @@ func scanFlags() []cli.Flag {
 		&cli.IntFlag{Name: "kubelet-pid", Usage: "the kubelet's `PID`, where several processes are called so"},
 		&cli.StringFlag{Name: "kubelet-version", Usage: "the kubelet's `VERSION`, such as 1.34: says more exactly what its next clean-up does"},
 		&cli.StringSliceFlag{Name: "cri-socket", Usage: "the container runtime's `SOCKET` on the host (default: the usual places)"},
+		kubeletPodsFlag(),
 		&cli.StringFlag{Name: "backend", Value: capture.BackendAuto, Usage: "auto, bpf or proc"},
 		&cli.DurationFlag{Name: "deadline", Value: 10 * time.Second, Usage: "end within this time, whatever hangs"},
 		&cli.StringFlag{Name: "record", Usage: "write what was captured to `FILE` for hangtrace replay (.gz compresses)"},
@@ -49,6 +51,10 @@ func scanFlags() []cli.Flag {
 		&cli.StringFlag{Name: "out", Usage: "write to `FILE` instead of standard output"},
 		&cli.BoolFlag{Name: "no-color", Usage: "no colours (as the NO_COLOR variable)"},
 	}
+}
+
+func kubeletPodsFlag() cli.Flag {
+	return &cli.StringFlag{Name: "kubelet-pods", Usage: "the kubelet's list of pods at `URL`, or none (default: the read-only port, " + kube.DefaultKubeletPods + ", where it is open)"}
 }
 
 func classNames(sep string) string {
@@ -73,6 +79,7 @@ func scanOptions(c *cli.Context) (capture.Options, capture.ScanOptions, error) {
 	if sockets := c.StringSlice("cri-socket"); len(sockets) > 0 {
 		opts.CRISockets = sockets
 	}
+	opts.KubeletPods = c.String("kubelet-pods")
 	s := capture.ScanOptions{
 		Probe: c.Bool("probe"), MinAge: c.Duration("min-age"), KubeletVersion: c.String("kubelet-version"), KubeletPID: c.Int("kubelet-pid"),
 	}

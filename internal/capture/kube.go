@@ -30,6 +30,9 @@ const (
 	podLogsMost = 10_000
 )
 
+// NoKubeletPods as Options.KubeletPods leaves the kubelet unasked.
+const NoKubeletPods = "none"
+
 // hostPID is a process that sees the node as the kubelet does: the kubelet
 // itself, else the init process, which in a container needs hostPID.
 func (s *Session) hostPID() int {
@@ -138,6 +141,35 @@ func (s *Session) pods(ctx context.Context, host int, k *facts.Kube, skip func(s
 	for _, socket := range sockets {
 		s.cri(ctx, host, socket, k, skip)
 	}
+	s.kubeletPods(ctx, host, k, skip)
+}
+
+// kubeletPods asks the kubelet itself, if it is reached from here: its read-only
+// port is one of the node's network namespace.
+func (s *Session) kubeletPods(ctx context.Context, host int, k *facts.Kube, skip func(string, error)) {
+	url := s.opts.KubeletPods
+	switch url {
+	case NoKubeletPods:
+		return
+	case "":
+		own, err := s.opts.Proc.Namespace(os.Getpid(), "net")
+		if node, err2 := s.opts.Proc.Namespace(host, "net"); err != nil || err2 != nil || own != node {
+			return
+		}
+		url = kube.DefaultKubeletPods
+	}
+	ctx, cancel := context.WithTimeout(ctx, min(criMost, childDeadline(ctx)))
+	defer cancel()
+	pods, err := kube.KubeletPods(ctx, url)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return // the port is closed, as on most nodes
+	case err != nil:
+		skip("pods of the kubelet", err)
+		return
+	}
+	k.PodSources = append(k.PodSources, kube.SourceKubelet)
+	k.Pods = append(k.Pods, pods...)
 }
 
 func (s *Session) cri(ctx context.Context, host int, socket string, k *facts.Kube, skip func(string, error)) {

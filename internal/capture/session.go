@@ -50,6 +50,10 @@ type Options struct {
 	// CRISockets are the container runtimes to ask for pods. This field is
 	// optional: the known places.
 	CRISockets []string
+	// KubeletPods is the URL of the kubelet's list of pods, or NoKubeletPods.
+	// This field is optional: the read-only port, where this process is in the
+	// node's network namespace.
+	KubeletPods string
 	// ProbeNetwork allows connections with the servers that threads wait for.
 	ProbeNetwork bool
 	// KernelLog is where the kernel's log is read. This field is optional:

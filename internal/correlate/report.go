@@ -247,7 +247,7 @@ type Pod struct {
 	Name      Text   `json:"name"`
 	Namespace Text   `json:"namespace"`
 	State     string `json:"state"`  // running, deleted, unknown
-	Source    string `json:"source"` // cri, pod-logs, path
+	Source    string `json:"source"` // cri, kubelet, pod-logs, path
 }
 
 // WaitingOn is whom the thread waits for, with the evidence.

@@ -316,8 +316,8 @@ type Kube struct {
 	// RootDirs are the kubelet root directories in force.
 	RootDirs []string `json:"root_dirs"`
 	Pods     []Pod    `json:"pods,omitempty"`
-	// PodSources are the sources of Pods that answered: "cri", "pod-logs".
-	// "deleted" may be said of a pod only when CRI answered.
+	// PodSources are the sources of Pods that answered: "cri", "pod-logs",
+	// "kubelet". "deleted" may be said of a pod only when CRI answered.
 	PodSources []string `json:"pod_sources,omitempty"`
 	// VolumeData are the vol_data.json files next to the volumes in question.
 	VolumeData []VolumeData `json:"volume_data,omitempty"`
@@ -333,7 +333,7 @@ type Pod struct {
 	// State is "running" (a ready sandbox), "notready" (a sandbox that
 	// stopped) or "" where the source cannot tell.
 	State  string `json:"state,omitempty"`
-	Source string `json:"source"` // "cri", "pod-logs"
+	Source string `json:"source"` // "cri", "pod-logs", "kubelet"
 	// Containers maps container IDs to names.
 	Containers map[string]string `json:"containers,omitempty"`
 }

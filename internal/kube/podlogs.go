@@ -11,6 +11,7 @@ import (
 const (
 	SourceCRI     = "cri"
 	SourcePodLogs = "pod-logs"
+	SourceKubelet = "kubelet"
 )
 
 // ParsePodLogDir reads the name of a directory in /var/log/pods:

@@ -25,7 +25,8 @@ const (
 // Deleted is said only if a CRI source answered, has pods, and this is none of
 // them: a runtime without any pod is likely not the one the kubelet uses (a
 // containerd beside cri-dockerd), and its silence proves nothing. A pod whose
-// sandboxes have all stopped is unknown: ended or about to restart.
+// sandboxes have all stopped is unknown: ended or about to restart. So is one
+// that the kubelet has and the runtime has not: it may wait for its volumes.
 func FindPod(k *facts.Kube, uid string) (pod facts.Pod, state State, ok bool) {
 	if k == nil || uid == "" {
 		return facts.Pod{}, StateUnknown, false
@@ -38,7 +39,9 @@ func FindPod(k *facts.Kube, uid string) (pod facts.Pod, state State, ok bool) {
 		if p.UID != uid {
 			continue
 		}
-		if !ok || fromCRI && (pod.Source != SourceCRI || p.State == string(StateRunning)) {
+		switch {
+		case !ok, fromCRI && (pod.Source != SourceCRI || p.State == string(StateRunning)),
+			p.Source == SourceKubelet && pod.Source == SourcePodLogs: // logs outlive their pod
 			pod, ok = p, true
 		}
 	}
@@ -47,6 +50,8 @@ func FindPod(k *facts.Kube, uid string) (pod facts.Pod, state State, ok bool) {
 		if pod.State == string(StateRunning) {
 			state = StateRunning
 		}
+	case pod.Source == SourceKubelet:
+		// It waits for its volumes, or to be started: no sandbox yet.
 	case criHasPods && slices.Contains(k.PodSources, SourceCRI):
 		state = StateDeleted
 	}

@@ -27,6 +27,8 @@ func (n *node) podState(uid string) (kube.State, string) {
 		return state, "the container runtime does not know pod " + uid
 	case known:
 		return kube.StateUnknown, ""
+	case slices.Contains(sources, kube.SourceKubelet):
+		return kube.StateDeleted, "the kubelet has no pod " + uid + " in its list (/pods)"
 	case slices.Contains(sources, kube.SourceCRI) && slices.Contains(sources, kube.SourcePodLogs):
 		return kube.StateDeleted, "no pod " + uid + " at the container runtime, which has no pods at all, and no logs of it in /var/log/pods"
 	case slices.Contains(sources, kube.SourcePodLogs):
