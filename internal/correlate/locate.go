@@ -160,6 +160,10 @@ func (w *world) byStack(t *events.Task, pl *place, v stackView) {
 		gone := false
 		m.Attached = &gone
 	}
+	// The request that it waits for names the super block.
+	if e := w.explained[t.TID]; m.Device == "" && m.Attached != nil && e != nil && e.dev != "" && e.dev != "0:0" {
+		m.Device = Text(e.dev)
+	}
 	if d := w.lonelyFuse(v.fs); m.Device == "" && d != "" && m.Attached != nil {
 		m.Device = Text(d)
 	}

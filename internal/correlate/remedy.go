@@ -40,6 +40,9 @@ func (w *world) remedies(h *Hang, all []*Hang) {
 	case mounts.KindRBD:
 		w.cephHealth(h)
 	}
+	if attached && h.Mount.Point != "" && w.foreign(h) {
+		h.Warnings = append(h.Warnings, WarnNoUmount(h.Task.PID))
+	}
 	if attached && (kind == mounts.KindCephFS || kind == mounts.KindCephFuse || kind == mounts.KindFuse || kind == mounts.KindRBD) {
 		h.Warnings = append(h.Warnings, warnLazy)
 	}
@@ -88,8 +91,8 @@ func (w *world) forceUnmount(h *Hang, all []*Hang) {
 	}
 	cmd := "umount -f " + shellescape.Quote(string(h.Mount.Point))
 	h.Remedies = append(h.Remedies, Remedy{
-		Command: w.inNamespace(h, cmd) + "; " + w.inNamespace(h, cmd),
-		Frees:   "every call blocked on this mount gets EIO at once; the first umount says busy, the second unmounts",
+		Command: w.inNamespace(h, cmd) + " || (sleep 1; " + w.inNamespace(h, cmd) + ")",
+		Frees:   "every call blocked on this mount gets EIO at once; the first umount mostly says busy, the second then unmounts",
 		Risk:    w.lossRisk(h),
 	})
 }
@@ -106,25 +109,38 @@ func (w *world) lossRisk(h *Hang) string {
 	return risk + "; whoever still uses the volume gets errors"
 }
 
+// WarnNoUmount is about the program that nsenter runs: it is the container's, and
+// many containers have none.
+func WarnNoUmount(pid int) string {
+	return fmt.Sprintf("nsenter -m runs the umount of that container's own image; if it has none, first cp a static busybox to /proc/%d/root/dev/, and run /dev/busybox umount there", pid)
+}
+
+// foreign tells whether a mount is in another namespace than the operator.
+func (w *world) foreign(h *Hang) bool {
+	own := w.snap.OwnMountNS
+	return own != 0 && h.Mount.Namespace != 0 && uint32(h.Mount.Namespace) != own
+}
+
 // inNamespace runs a command where the mount is.
 func (w *world) inNamespace(h *Hang, cmd string) string {
-	own := w.snap.OwnMountNS
-	if own == 0 || h.Mount.Namespace == 0 || uint32(h.Mount.Namespace) == own {
+	if !w.foreign(h) {
 		return cmd
 	}
 	return fmt.Sprintf("nsenter -t %d -m -- %s", h.Task.PID, cmd)
 }
 
 // killWaiter is what is left once the mount is detached: umount -f then says
-// EINVAL.
+// EINVAL. It ends the call; the last process to hold the mount then takes the
+// file system down, which waits for the silent server and cannot be killed.
 func (w *world) killWaiter(h *Hang) {
 	if h.Task.Killable == nil || !*h.Task.Killable || h.Task.KernelThread {
 		return
 	}
 	h.Remedies = append(h.Remedies, Remedy{
 		Command: fmt.Sprintf("kill -KILL %d", h.Task.PID),
-		Frees:   "this thread, and with it the whole process",
-		Risk:    fmt.Sprintf("ends %s; the mount is detached, umount -f can no longer reach it", h.Task.ProcessComm.Or(h.Task.Comm)),
+		Frees:   "this call, and with it the whole process, as long as another process holds the mount, too",
+		Risk: fmt.Sprintf("ends %s; if nobody else holds the detached mount, it stays behind in the unmount, which no signal ends, until the server is back",
+			h.Task.ProcessComm.Or(h.Task.Comm)),
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hangtrace/hangtrace/internal/correlate"
+	"github.com/hangtrace/hangtrace/internal/events"
 	"github.com/hangtrace/hangtrace/internal/facts"
 	"github.com/hangtrace/hangtrace/internal/mounts"
 )
@@ -20,6 +21,12 @@ const (
 
 // node is a healthy node with one running pod; edit makes it ill.
 func judge(t *testing.T, edit func(s *facts.Snapshot, r *correlate.Report)) []*correlate.Leftover {
+	t.Helper()
+	return judgeWalked(t, nil, edit)
+}
+
+// judgeWalked is judge with what a walk over the kernel's structures saw.
+func judgeWalked(t *testing.T, walk *events.Walk, edit func(s *facts.Snapshot, r *correlate.Report)) []*correlate.Leftover {
 	t.Helper()
 	s := &facts.Snapshot{
 		TakenAt: time.Unix(1_700_000_000, 0), OwnMountNS: hostNS,
@@ -36,7 +43,7 @@ func judge(t *testing.T, edit func(s *facts.Snapshot, r *correlate.Report)) []*c
 	}
 	r := &correlate.Report{}
 	edit(s, r)
-	out, err := Judge(s, r, Options{Kinds: mounts.SetOf(mounts.Kinds()...), ThresholdMS: 1000})
+	out, err := Judge(s, r, Options{Kinds: mounts.SetOf(mounts.Kinds()...), ThresholdMS: 1000, walk: walk})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +146,7 @@ func TestJudge(t *testing.T) {
 		{"stuck umount", func(_ *facts.Snapshot, r *correlate.Report) {
 			r.Hangs = []*correlate.Hang{hang("", "cephfs", "ceph_mdsc_close_sessions+0x1 [ceph]", "ceph_kill_sb+0x2 [ceph]", "cleanup_mnt+0x3")}
 		}, correlate.ClassUmountStuck, "ceph health"},
-		{"mapped and unused image", func(s *facts.Snapshot, _ *correlate.Report) { s.Blocks = []facts.BlockDevice{rbd} }, correlate.ClassStaleRBD, "rbd device unmap /dev/rbd0"},
+		{"mapped and unused image", func(s *facts.Snapshot, _ *correlate.Report) { s.Blocks = []facts.BlockDevice{rbd} }, correlate.ClassStaleRBD, "rbd device unmap -o noudev /dev/rbd0"},
 		{"image open", func(s *facts.Snapshot, _ *correlate.Report) {
 			s.Blocks, s.Scan.Files = []facts.BlockDevice{rbd}, []facts.HeldFile{{PID: 9, How: "fd 3", Path: "/dev/rbd0"}}
 		}, "", ""},

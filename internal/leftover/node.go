@@ -18,6 +18,8 @@ type Options struct {
 	Kinds mounts.KindSet
 	// ThresholdMS is how old a request must be to count as hung.
 	ThresholdMS int64
+
+	walk *events.Walk // in tests, instead of the snapshot's
 }
 
 // super is one superblock: its mounts, users and requests.
@@ -123,21 +125,29 @@ func (n *node) indexMounts() {
 	}
 }
 
-// indexWalk takes what two walks over the kernel's structures agree on.
-func (n *node) indexWalk() {
-	if len(n.snap.Walks) < 2 {
-		return
+// agreed is what two walks over the kernel's structures agree on; nil without.
+func (n *node) agreed() *events.Walk {
+	if n.opts.walk != nil || len(n.snap.Walks) < 2 {
+		return n.opts.walk
 	}
 	first, err := events.DecodeWalk(n.snap.Walks[0], n.snap.Clock)
 	if err != nil {
-		return
+		return nil
 	}
 	last, err := events.DecodeWalk(n.snap.Walks[len(n.snap.Walks)-1], n.snap.Clock)
 	if err != nil {
-		return
+		return nil
 	}
 	w := events.AgreeWalks(first, last)
-	n.walk = &w
+	return &w
+}
+
+func (n *node) indexWalk() {
+	w := n.agreed()
+	if w == nil {
+		return
+	}
+	n.walk = w
 	for i := range w.Superblocks {
 		sb := &w.Superblocks[i]
 		dev := deviceOf(sb.Dev)

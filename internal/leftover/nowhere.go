@@ -19,7 +19,7 @@ import (
 func (n *node) foreign(s *super) []*correlate.Leftover {
 	health, evidence := n.health(s)
 	dead, why := n.dead(s)
-	m, pid := n.foreignMount(s)
+	m := n.foreignMount(s)
 	_, volume := n.volumeRef(m.Point)
 	if !dead && health != correlate.HealthHung && !volume && (s.kind == mounts.KindFuse || n.served(s, m.Namespace)) {
 		return nil
@@ -40,14 +40,14 @@ func (n *node) foreign(s *super) []*correlate.Leftover {
 	}
 	n.setHolders(l, append(slices.Clone(l.Holders), n.members(m.Namespace)...))
 	l.NextPass = "the kubelet does not see this mount; it keeps the server's locks and the volume's attachment"
-	n.remedyForeign(l, s, m, pid, health)
+	n.remedyForeign(l, s, m, health)
 	return []*correlate.Leftover{l}
 }
 
-func (n *node) foreignMount(s *super) (mounts.Mount, int) {
+func (n *node) foreignMount(s *super) mounts.Mount {
 	if len(s.foreign) == 0 {
 		h := s.hidden[0]
-		return mounts.Mount{ID: h.ID, Device: s.device, Point: h.Point}, 0
+		return mounts.Mount{ID: h.ID, Device: s.device, Point: h.Point}
 	}
 	best := s.foreign[0]
 	for _, m := range s.foreign {
@@ -56,7 +56,7 @@ func (n *node) foreignMount(s *super) (mounts.Mount, int) {
 			break
 		}
 	}
-	return best, n.ns[best.Namespace].PID
+	return best
 }
 
 // served tells whether the file system's own daemon runs in the namespace: a
@@ -82,6 +82,9 @@ func namespaces(list []mounts.Mount) int {
 // unmounted lazily and somebody still uses it.
 func (n *node) nowhere(s *super) []*correlate.Leftover {
 	var evidence []string
+	if n.inTransit(s) {
+		return nil
+	}
 	if s.fuse != nil {
 		if !n.before(s.fuse.Number) || n.mounted[s.device] {
 			return nil // it is just being mounted, or mounted as another kind
@@ -90,6 +93,9 @@ func (n *node) nowhere(s *super) []*correlate.Leftover {
 	}
 	if s.kernel != nil {
 		evidence = append(evidence, fmt.Sprintf("the kernel has a %s superblock for device %s without an attached mount", s.kernel.FSType, s.device))
+		if c := s.kernel.Ceph; c != nil {
+			evidence = append(evidence, fmt.Sprintf("it is client%d of cluster %s on %s", c.ClientID, c.FSID, or(c.ServerPath, "/")))
+		}
 	}
 	for _, f := range s.files {
 		if f.Detached {
@@ -116,6 +122,16 @@ func (n *node) nowhere(s *super) []*correlate.Leftover {
 	l.NextPass = "the kubelet does not see it: the directory looks clean, while the volume stays in use"
 	n.remedyDetached(l, s, class == correlate.ClassDeadFuse)
 	return []*correlate.Leftover{l}
+}
+
+// inTransit tells whether a superblock has no mount because it is just being
+// mounted, or just being taken down: what was unmounted lazily still has its
+// mount, though in no table. With a thread blocked on it, it is more than that.
+func (n *node) inTransit(s *super) bool {
+	if s.kernel == nil || len(s.detached) > 0 || len(s.hangs) > 0 {
+		return false
+	}
+	return !slices.ContainsFunc(s.files, func(f facts.HeldFile) bool { return f.Detached })
 }
 
 // uncountedCeph finds lazily unmounted cephfs where the walker does not run:

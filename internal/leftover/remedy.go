@@ -15,6 +15,9 @@ import (
 
 const warnLazy = "not umount -l: it frees nobody, hides the mount from df and takes umount -f away"
 
+// placesMost is for how many mounts of one superblock commands are given.
+const placesMost = 8
+
 // What losing unwritten data means for each kind of user.
 const (
 	riskLoss   = "data not yet written to the server is lost; whoever still uses the volume gets errors"
@@ -35,23 +38,58 @@ func (n *node) inside(ns uint32, pid int, command string) string {
 	return fmt.Sprintf("nsenter -t %d -m -- %s", pid, command)
 }
 
-func (n *node) onHost(command string) string {
-	return n.inside(n.scan.HostNS, n.scan.HostPID, command)
+// place is a mount and how to run a command in its namespace.
+type place struct {
+	mount mounts.Mount
+	in    func(command string) string
+}
+
+// places are the mounts of a list, the given one first: a superblock lives until
+// all are gone, and after umount -f all of them serve errors only.
+func (n *node) places(first mounts.Mount, list []mounts.Mount) []place {
+	var out []place
+	for _, m := range append([]mounts.Mount{first}, list...) {
+		if len(out) > 0 && m.Namespace == first.Namespace && m.Point == first.Point {
+			continue
+		}
+		ns, pid := m.Namespace, n.ns[m.Namespace].PID
+		if ns == n.scan.HostNS {
+			pid = n.scan.HostPID
+		}
+		if pid != 0 {
+			out = append(out, place{m, func(c string) string { return n.inside(ns, pid, c) }})
+		}
+	}
+	return out
 }
 
 // remedyMount is for an attached mount: a plain umount where it answers, else
 // what ends its calls first.
 func (n *node) remedyMount(l *correlate.Leftover, s *super, m mounts.Mount, health string) {
-	n.remedyAt(l, s, m, health, n.onHost)
+	list := []mounts.Mount{}
+	if health == correlate.HealthHung { // else the others may be in good use
+		list = s.host
+	}
+	n.remedyAt(l, s, n.places(m, list), health)
 }
 
-func (n *node) remedyAt(l *correlate.Leftover, s *super, m mounts.Mount, health string, in func(string) string) {
-	point := shellescape.Quote(m.Point)
+func (n *node) remedyAt(l *correlate.Leftover, s *super, at []place, health string) {
+	if len(at) == 0 {
+		return
+	}
+	if len(at) > placesMost {
+		l.Warnings = append(l.Warnings, fmt.Sprintf("it is mounted at %d more places: the same command is needed for each", len(at)-placesMost))
+		at = at[:placesMost]
+	}
+	point, in := shellescape.Quote(at[0].mount.Point), at[0].in
 	if health != correlate.HealthHung {
 		if health == correlate.HealthUnknown {
 			add(l, "hangtrace scan --probe", "nothing by itself: it shows whether the server answers", "none: the question is asked by a child that can be given up")
 		}
 		add(l, in("umount "+point), "the mount", riskUmount)
+		for _, o := range at[1:] {
+			add(l, o.in("umount "+shellescape.Quote(o.mount.Point)), "another mount of the same file system", riskUmount)
+		}
 		return
 	}
 	l.Warnings = append(l.Warnings, warnLazy)
@@ -60,13 +98,19 @@ func (n *node) remedyAt(l *correlate.Leftover, s *super, m mounts.Mount, health 
 		cephHealth(l)
 		killStatfs(l, s)
 		force := in("umount -f " + point)
-		add(l, force+"; "+force, "every call blocked on it gets EIO at once; the first umount says busy, the second unmounts", riskLoss)
+		add(l, force+" || (sleep 1; "+force+")", "every call blocked on it gets EIO at once; the first umount mostly says busy, the second then unmounts", riskLoss)
+		for _, o := range at[1:] {
+			add(l, o.in("umount -f "+shellescape.Quote(o.mount.Point)), "another mount of the same file system, which has only errors from then on", riskLoss)
+		}
 	case mounts.KindCephFuse, mounts.KindFuse:
 		if s.kind == mounts.KindCephFuse {
 			cephHealth(l)
 		}
 		if abort := abortCommand(s); abort != "" {
 			add(l, abort+"; sleep 1; "+in("umount "+point), "every call blocked on it gets ECONNABORTED at once, and the mount goes", riskLoss)
+			for _, o := range at[1:] {
+				add(l, o.in("umount "+shellescape.Quote(o.mount.Point)), "another mount of the same file system, which has only errors from then on", riskLoss)
+			}
 		}
 	case mounts.KindNFS:
 		add(l, in("umount -f "+point), "calls blocked on it get EIO", riskLoss)
@@ -117,17 +161,15 @@ func (n *node) remedyDead(l *correlate.Leftover, s *super, at []mounts.Mount) {
 	}
 }
 
-func (n *node) remedyForeign(l *correlate.Leftover, s *super, m mounts.Mount, pid int, health string) {
-	if pid == 0 {
-		return // nobody is in there to enter by
-	}
+func (n *node) remedyForeign(l *correlate.Leftover, s *super, m mounts.Mount, health string) {
 	if l.Class == correlate.ClassDeadFuse {
 		n.remedyDead(l, s, s.foreign)
 		return
 	}
-	n.remedyAt(l, s, m, health, func(c string) string { return n.inside(m.Namespace, pid, c) })
-	if len(s.foreign) > 1 {
-		l.Warnings = append(l.Warnings, fmt.Sprintf("it is mounted %d times; the same command is needed for each place", len(s.foreign)))
+	at := n.places(m, s.foreign) // none where nobody is in there to enter by
+	n.remedyAt(l, s, at, health)
+	if len(at) > 0 && len(l.Remedies) > 0 {
+		l.Warnings = append(l.Warnings, correlate.WarnNoUmount(n.ns[at[0].mount.Namespace].PID))
 	}
 }
 
@@ -139,18 +181,44 @@ func (n *node) remedyDetached(l *correlate.Leftover, s *super, dead bool) {
 	if abort := abortCommand(s); abort != "" && !dead {
 		add(l, abort, "every call blocked on it gets ECONNABORTED; the file system goes when the last user has", riskLoss)
 	}
-	var seen []int
+	n.killHolders(l, s)
+}
+
+// killHolders is for what only the end of its users ends. Where the server is
+// silent the last of them gains nothing by it: it stays behind in the unmount,
+// where no signal reaches it.
+func (n *node) killHolders(l *correlate.Leftover, s *super) {
+	var ends []correlate.Holder
 	for _, h := range l.Holders {
-		if h.How == "daemon" || slices.Contains(seen, h.PID) {
-			continue
+		known := slices.ContainsFunc(ends, func(o correlate.Holder) bool { return o.PID == h.PID })
+		// An abort ends the calls of FUSE; the process need not go.
+		freed := h.How == "blocked" && s.fuse != nil
+		if h.How != "daemon" && !known && !freed && !unkillable(s, h.PID) {
+			ends = append(ends, h)
 		}
-		seen = append(seen, h.PID)
-		risk := "ends " + shellescape.StripUnsafe(h.Comm)
-		if h.How == "blocked" {
-			risk += "; a thread in an unkillable wait stays until the server is back"
-		}
-		add(l, fmt.Sprintf("kill -KILL %d", h.PID), fmt.Sprintf("what %s holds of it (%s)", shellescape.StripUnsafe(h.Comm), h.How), risk)
 	}
+	kernelClient := s.kind == mounts.KindCephFS || s.kind == mounts.KindRBD
+	if kernelClient && l.Health == correlate.HealthHung {
+		l.Warnings = append(l.Warnings, "not kill -KILL of the last process that holds it: it stays behind in the unmount, which no signal ends, until the server is back")
+		if len(ends)+l.HoldersMore < 2 {
+			return
+		}
+	}
+	for _, h := range ends {
+		comm := shellescape.StripUnsafe(h.Comm)
+		risk := "ends " + comm
+		if kernelClient && l.Health == correlate.HealthUnknown {
+			risk += "; if the server is silent after all, the last process to go stays behind, unkillable, in the unmount"
+		}
+		add(l, fmt.Sprintf("kill -KILL %d", h.PID), fmt.Sprintf("what %s holds of it (%s)", comm, h.How), risk)
+	}
+}
+
+// unkillable tells whether a process has a thread on it that no signal ends.
+func unkillable(s *super, pid int) bool {
+	return slices.ContainsFunc(s.hangs, func(h *correlate.Hang) bool {
+		return h.Task.PID == pid && h.Task.Killable != nil && !*h.Task.Killable && s.fuse == nil
+	})
 }
 
 // remedyUmount is for an unmount that does not end: no signal reaches it.
@@ -171,7 +239,10 @@ func remedyRBD(l *correlate.Leftover, b *facts.BlockDevice) {
 		cephHealth(l)
 		return
 	}
-	add(l, "rbd device unmap "+node, "the image for other nodes", "refused while the device is open; look first whether something outside Kubernetes uses the image")
+	// Without noudev it waits for udev, for ever where none runs.
+	add(l, "rbd device unmap -o noudev "+node, "the image for other nodes", fmt.Sprintf(
+		"refused while the device is open; waits where the OSD is silent; look first whether something outside Kubernetes uses the image (without an rbd command: echo %s > /sys/bus/rbd/remove_single_major)",
+		strings.TrimPrefix(b.Name, "rbd")))
 }
 
 // remedyDir removes empty directories and vol_data.json, and nothing else: rmdir

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/hangtrace/hangtrace/internal/correlate"
+	"github.com/hangtrace/hangtrace/internal/events"
 	"github.com/hangtrace/hangtrace/internal/mounts"
 )
 
@@ -71,8 +72,12 @@ func (n *node) stuckUmounts() (out []*correlate.Leftover, taken map[string]bool)
 }
 
 // underUmount is the superblock that a thread takes down. Its mount is in no
-// table any more: the kernel's list knows, or it is the only one that fits.
+// table any more: the kernel's queue of those who wait for a client's end
+// knows, its list of superblocks, or it is the only one that fits.
 func (n *node) underUmount(h *correlate.Hang) *super {
+	if s := n.queuedFor(h); s != nil {
+		return s
+	}
 	if s := n.superOfHang(h); s != nil && len(s.host)+len(s.foreign) == 0 {
 		return s
 	}
@@ -90,6 +95,25 @@ func (n *node) underUmount(h *correlate.Hang) *super {
 		only = s
 	}
 	return only
+}
+
+// queuedFor is the cephfs superblock whose last requests and sessions a thread
+// waits for, by the kernel's own queue.
+func (n *node) queuedFor(h *correlate.Hang) *super {
+	if n.walk == nil {
+		return nil
+	}
+	for _, q := range n.walk.Queues {
+		if q.How != events.WaitUmount {
+			continue
+		}
+		for _, w := range q.Waiters {
+			if w.TID == h.Task.TID && w.PID == h.Task.PID {
+				return n.supers[deviceOf(q.Dev)]
+			}
+		}
+	}
+	return nil
 }
 
 // fits tells whether a thread's stack can be about a superblock.
