@@ -41,7 +41,7 @@ var mayImport = map[string][]string{
 }
 
 // Rooms that may import any other: nothing imports them.
-var top = []string{"cmd/hangtrace", "internal/repotest", "test/captures", "test/demo", "test/e2e", "test/ceph", "test/vm"}
+var top = []string{"cmd/hangtrace", "internal/repotest", "test/captures", "test/demo", "test/e2e", "test/ceph", "test/npd", "test/vm"}
 
 func importRules(list []source) (faults []string) {
 	for _, s := range list {
@@ -97,7 +97,7 @@ var touchers = []string{
 	"internal/proc",       // /proc, the files that answer at once
 	"internal/storage",    // sysfs
 	"internal/expendable", // what may hang: in the child
-	"internal/testkit", "internal/repotest", "test/captures", "test/ceph", "test/demo", "test/e2e", "test/vm",
+	"internal/testkit", "internal/repotest", "test/captures", "test/ceph", "test/demo", "test/e2e", "test/npd", "test/vm",
 }
 
 // exceptions are single files that may, with the reason.
