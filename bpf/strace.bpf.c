@@ -12,6 +12,7 @@
 #include "hangtrace.h"
 #include "strace.h"
 #include "task.h"
+#include "strace_file.h"
 
 /* knobs */
 struct strace_config {
@@ -21,6 +22,7 @@ struct strace_config {
 	u32 self;
 	u32 data_limit; /* how much is copied of data; paths come whole */
 	u32 no_signals;
+	u32 files; /* what descriptors stand for (-y) */
 };
 const volatile struct strace_config cfg;
 
@@ -46,9 +48,12 @@ struct need {
 struct call_row {
 	u8 traced;
 	u8 count;
-	u8 entry; /* some need is of the entry */
-	u8 exit;  /* some need is of the return */
-	u32 pad;
+	u8 entry;  /* some need is of the entry */
+	u8 exit;   /* some need is of the return */
+	u8 fds;	   /* arguments that are descriptors, a bit each */
+	u8 ret_fd; /* it returns one */
+	u8 pair;   /* the argument, from 1, that it fills with two */
+	u8 pad;
 	struct need needs[STRACE_NEEDS];
 };
 
@@ -284,7 +289,7 @@ __noinline long put(u64 addr, u32 len, u32 how)
 		return -1;
 	g->addr = addr;
 	g->len = n;
-	g->entry = !!(how & PUT_ENTRY);
+	g->kind = how & PUT_ENTRY ? SEGMENT_ENTRY : SEGMENT_EXIT;
 	s->used = off + sizeof(*g) + ((n + 7) & ~7);
 	return n;
 }
@@ -367,6 +372,97 @@ __noinline long put_strings(u64 addr, u32 compat, u32 how)
 	return 0;
 }
 
+/* ---- what descriptors stand for ---- */
+/*
+ * Appends the name of a directory entry. How far the record is stands in the
+ * scratch, whose values the verifier does not follow.
+ */
+__noinline long put_name(u64 dentry)
+{
+	struct dentry___file *d = (void *)dentry;
+	const u8 *name = BPF_CORE_READ(d, d_name.name);
+	struct scratch *s = the_scratch();
+	u32 at;
+	long n;
+
+	if (!s)
+		return -1;
+	at = s->used;
+	if (at > RECORD_ROOM)
+		return -1;
+	n = bpf_probe_read_kernel_str(s->record + at, NAME_ROOM, name);
+	if (n <= 0 || n > NAME_ROOM)
+		return -1;
+	s->used = at + n;
+	return 0;
+}
+
+/*
+ * Appends what a descriptor stands for. Global, to be verified once.
+ */
+__noinline long put_file(u32 fd, u32 kind)
+{
+	struct task_struct *t = (void *)bpf_get_current_task();
+	struct file___file *f = NULL;
+	struct strace_segment *g;
+	struct mount___file *m, *above;
+	struct dentry___file *d, *up;
+	struct vfsmount___file *vm;
+	struct strace_file *r;
+	struct scratch *s = the_scratch();
+	u32 off, flags = STRACE_FILE_CUT;
+
+	if (!s || s->used > RECORD_ROOM)
+		return 0;
+	off = s->used;
+	g = (void *)(s->record + off);
+	g->addr = fd;
+	g->kind = kind;
+	g->len = 0;
+	s->used = off + sizeof(*g);
+	if (fd == (u32)-100 /* AT_FDCWD */) {
+		d = (void *)BPF_CORE_READ(t, fs, pwd.dentry);
+		vm = (void *)BPF_CORE_READ(t, fs, pwd.mnt);
+	} else {
+		f = file_of(fd);
+		if (!f)
+			return 0;
+		d = BPF_CORE_READ(f, f_path.dentry);
+		vm = BPF_CORE_READ(f, f_path.mnt);
+	}
+	if (!d || !vm)
+		return 0;
+	r = (void *)(g + 1);
+	__builtin_memset(r, 0, sizeof(*r));
+	fill_file(r, f, d);
+	s->used = off + sizeof(*g) + sizeof(*r);
+	m = (void *)vm - bpf_core_field_offset(struct mount___file, mnt);
+	for (u32 i = 0; i < FILE_DEPTH; i++) {
+		up = BPF_CORE_READ(d, d_parent);
+		if (d == BPF_CORE_READ(m, mnt.mnt_root)) {
+			above = BPF_CORE_READ(m, mnt_parent);
+			if (above == m) {
+				flags = 0;
+				break;
+			}
+			d = BPF_CORE_READ(m, mnt_mountpoint);
+			m = above;
+			continue;
+		}
+		if (put_name((u64)d))
+			break;
+		if (d == up) {
+			flags = STRACE_FILE_DETACHED;
+			break;
+		}
+		d = up;
+	}
+	r->flags |= flags;
+	g->len = s->used - off - sizeof(*g);
+	s->used = (s->used + 7) & ~7;
+	return 0;
+}
+
 static __always_inline u64 argument(struct strace_slot *s, u32 i)
 {
 	return i < 6 ? s->args[i] : 0;
@@ -427,6 +523,10 @@ __noinline u32 capture_entry(u32 index, u32 mask)
 	row = s ? bpf_map_lookup_elem(&rows, &s->row) : NULL;
 	if (!row)
 		return 0;
+	for (u32 i = 0; cfg.files && mask == ~0u && i < 6; i++) {
+		if (row->fds & (1 << i))
+			put_file(s->args[i], SEGMENT_FILE_ENTRY);
+	}
 	for (u32 i = 0; i < STRACE_NEEDS; i++) {
 		n = &row->needs[i];
 		if (i >= row->count || !(n->when & NEED_ENTRY) || !(mask & (1 << i)))
@@ -443,10 +543,18 @@ __noinline u32 capture_exit(u32 index, long ret)
 	bool error = (unsigned long)ret >= -4095ul;
 	struct call_row *row;
 	struct need *n;
+	u32 pair[2];
 
 	row = s ? bpf_map_lookup_elem(&rows, &s->row) : NULL;
 	if (!row)
 		return 0;
+	if (cfg.files && row->ret_fd && !error)
+		put_file(ret, SEGMENT_FILE);
+	if (cfg.files && row->pair && !error &&
+	    !bpf_probe_read_user(pair, sizeof(pair), (void *)argument(s, row->pair - 1))) {
+		put_file(pair[0], SEGMENT_FILE);
+		put_file(pair[1], SEGMENT_FILE);
+	}
 	for (u32 i = 0; i < STRACE_NEEDS; i++) {
 		n = &row->needs[i];
 		if (i >= row->count || !(n->when & NEED_EXIT))

@@ -54,8 +54,36 @@ _Static_assert(sizeof(struct strace_exit) == 40, "events reads fixed offsets");
 struct strace_segment {
 	u64 addr;
 	u32 len;
-	u32 entry; /* 1: as at entry, even if it was read at the return */
+	u32 kind;
 };
+
+/* What a segment holds. */
+enum strace_segment_kind {
+	SEGMENT_EXIT = 0,	/* memory as at the return */
+	SEGMENT_ENTRY = 1,	/* memory as at the entry, even if it was read at the return */
+	SEGMENT_FILE = 2,	/* addr is a descriptor: struct strace_file at the return */
+	SEGMENT_FILE_ENTRY = 3, /* the same at the entry; empty: it was not open */
+};
+
+enum strace_file_flags {
+	STRACE_FILE_DELETED = 1 << 0,
+	STRACE_FILE_DETACHED = 1 << 1, /* its first name has no directory: memfd, shm */
+	STRACE_FILE_CUT = 1 << 2,      /* not all names fit */
+};
+
+/* Names follow, innermost first, each with its NUL. */
+struct strace_file {
+	u64 ino;
+	u64 magic; /* of its file system */
+	u32 mode;
+	u32 rdev; /* as the kernel has it: major << 20 | minor */
+	u32 flags;
+	u16 family, type; /* of a socket */
+	u16 protocol, local_port, remote_port, pad;
+	u64 peer; /* the inode of a UNIX socket's peer */
+	u8 local[16], remote[16];
+};
+_Static_assert(sizeof(struct strace_file) == 80, "events reads fixed offsets");
 
 struct strace_signal {
 	struct record_header h;

@@ -19,7 +19,10 @@ type StraceCallRow struct {
 	Count  uint8
 	Entry  uint8
 	Exit   uint8
-	Pad    uint32
+	Fds    uint8
+	RetFd  uint8
+	Pair   uint8
+	Pad    uint8
 	Needs  [5]struct {
 		_      structs.HostLayout
 		Arg    uint8
@@ -47,6 +50,7 @@ type StraceStraceConfig struct {
 	Self        uint32
 	DataLimit   uint32
 	NoSignals   uint32
+	Files       uint32
 }
 
 type StraceStraceCount struct {

@@ -32,7 +32,7 @@ const straceDescription = `Every call of the target in strace's lines: no ptrace
    -e status=SET    successful, failed, unfinished; -z is successful, -Z is failed
    -e signal=SET    signals to show
    -P PATH          only calls that name PATH or act on its descriptor; repeatable
-   -y               paths of descriptors
+   -y -yy           paths of descriptors; with addresses of sockets and numbers of devices
    -s SIZE          how much of data is shown (32; paths come whole)
    -v               structures and lists in full
    -o FILE          instead of standard error

@@ -191,6 +191,9 @@ func setExpression(l *straceLine, text string) error {
 		return nil
 	case "decode-fd", "decode-fds":
 		l.fds = 1
+		if value != "path" {
+			l.fds = 2
+		}
 		return nil
 	}
 	if why, ok := straceMissing[key]; ok {
@@ -245,7 +248,7 @@ func parseStrace(args []string) (*straceLine, error) {
 		l.follow = 1 // as strace: separate files need a name
 	}
 	l.lines.Quiet = l.quiet
-	l.lines.FDPaths = l.fds > 0
+	l.lines.FDPaths, l.lines.FDDetails = l.fds > 0, l.fds > 1
 	l.lines.Clock = strace.Clock(min(l.clock, 3))
 	l.lines.Threshold = l.threshold
 	return l, nil
@@ -257,7 +260,12 @@ func (l *straceLine) long(options []straceOption, a string, args []string) ([]st
 		if !slices.Contains(o.long, name) {
 			continue
 		}
-		if !o.value {
+		switch {
+		case name == "decode-fds" && attached, name == "quiet" && attached:
+			return args, setExpression(l, a)
+		case !o.value && attached:
+			return nil, fmt.Errorf("flag --%s takes no value here, got %q; try: hangtrace strace --help", name, value)
+		case !o.value:
 			return args, o.set(l, "")
 		}
 		if !attached {

@@ -132,6 +132,9 @@ type Segment struct {
 	Data []byte
 	// Entry tells that it is as it was at the call's entry.
 	Entry bool
+	// File tells that Addr is a descriptor and Data what it stands for
+	// (DecodeStraceFile).
+	File bool
 }
 
 // AppendSegments decodes the memory of a record. What is malformed ends it.
@@ -146,6 +149,7 @@ func AppendSegments(list []Segment, memory []byte) []Segment {
 			Addr:  binary.LittleEndian.Uint64(memory),
 			Data:  memory[straceSegment : straceSegment+n],
 			Entry: memory[12]&1 != 0,
+			File:  memory[12]&2 != 0,
 		})
 		memory = memory[straceSegment+padded:]
 	}

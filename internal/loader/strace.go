@@ -18,6 +18,11 @@ import (
 type CallRow struct {
 	Traced bool
 	Needs  []CallNeed
+	// FDs are the arguments that are descriptors, a bit each; ReturnsFD and
+	// FDPair (an argument, from 1) tell of those it makes.
+	FDs       uint8
+	ReturnsFD bool
+	FDPair    uint8
 }
 
 // CallNeed is one piece of memory to copy: package decode's Capture in the
@@ -45,6 +50,8 @@ type StraceOptions struct {
 	Unknown bool
 	// All traces every process, FollowForks the children of targets.
 	All, FollowForks bool
+	// Files tells what descriptors stand for.
+	Files bool
 	// NoSignals leaves signals out.
 	NoSignals bool
 	// DataLimit is how much is copied of data.
@@ -95,6 +102,7 @@ func loadStrace(opts StraceOptions) (*ebpf.Collection, error) {
 		// One byte more tells whether it goes on, a long before it is a message's type.
 		DataLimit: uint32(opts.DataLimit + 9),
 		NoSignals: b2u(opts.NoSignals),
+		Files:     b2u(opts.Files),
 	}
 	if err := spec.Variables["cfg"].Set(cfg); err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
@@ -134,6 +142,11 @@ func (s *Strace) fillRows(opts StraceOptions) error {
 				break
 			}
 			fillNeed(&r, i, n)
+		}
+		if opts.Files {
+			r.Fds, r.RetFd, r.Pair = row.FDs, uint8(b2u(row.ReturnsFD)), row.FDPair
+			r.Entry |= uint8(b2u(row.FDs != 0))
+			r.Exit |= uint8(b2u(row.ReturnsFD || row.FDPair != 0))
 		}
 		return rows.Put(uint32(key), r)
 	}

@@ -37,6 +37,7 @@ type Options struct {
 	Column      int  // -a, 40
 	Verbose     bool // -v
 	FDPaths     bool // -y
+	FDDetails   bool // -yy
 	// FDPath gives the path of a descriptor; syscalls.ATFDCWD asks for the
 	// working directory.
 	FDPath func(pid, fd int) string

@@ -9,6 +9,8 @@ import (
 
 // onPath tells whether a call names or acts on one of the paths of -P.
 func (p *Printer) onPath(t *thread) bool {
+	p.mem.load(t.memory, nil)
+	p.pid = t.pid
 	for _, a := range t.call.PathArgs(t.args) {
 		name := p.stringAt(t, t.args[a.Arg], nil)
 		if name == "" {
@@ -22,13 +24,13 @@ func (p *Printer) onPath(t *thread) bool {
 			if a.Dir >= 0 {
 				dir = int(int32(t.args[a.Dir]))
 			}
-			if base := p.fds.path(t.pid, dir); base != "" && slices.Contains(p.o.Paths, path.Join(base, name)) {
+			if base := p.fdPath(dir); base != "" && slices.Contains(p.o.Paths, path.Join(base, name)) {
 				return true
 			}
 		}
 	}
 	for _, i := range t.call.FDArgs(t.args) {
-		if slices.Contains(p.o.Paths, p.fds.path(t.pid, int(int32(t.args[i])))) {
+		if slices.Contains(p.o.Paths, p.fdPath(int(int32(t.args[i])))) {
 			return true
 		}
 	}

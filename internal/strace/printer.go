@@ -46,7 +46,8 @@ func New(o Options) *Printer {
 	p.fds = descriptors{lookup: o.FDPath, cache: o.CacheFDs, of: make(map[int]map[int]string)}
 	p.decode = decode.Options{StringLimit: o.StringLimit, Verbose: o.Verbose, Location: o.Location}
 	if o.FDPaths {
-		p.decode.FDPath = func(fd int) string { return p.fds.path(p.pid, fd) }
+		p.decode.FDPath = p.fdPath
+		p.decode.RetFDPath = p.retFDPath
 	}
 	p.entryMemory, p.exitMemory = reader(&p.mem.entry), reader(&p.mem.exit)
 	p.table.calls = make(map[string]*row)
@@ -127,6 +128,7 @@ func (p *Printer) enter(r *events.Strace) {
 		t.since, t.known = since, known
 	}
 	t.memory = append(t.memory[:0], r.Memory...)
+	p.learnFiles(t, r.Memory)
 	t.kept = !r.Late || !isBirth(t.call)
 	if !p.shown(t) || p.whole() || early {
 		return
@@ -222,6 +224,7 @@ func (p *Printer) exit(r *events.Strace) {
 	if syscalls.ErrnoOf(r.Return) == 0 && p.o.FDPaths {
 		p.learn(t, r)
 	}
+	p.learnFiles(t, r.Memory)
 	t.inside, t.early, t.head, t.before = false, false, "", nameOf(t.call)
 	if p.current == t {
 		p.current = nil
@@ -289,6 +292,7 @@ func (p *Printer) finish(t *thread, r *events.Strace) {
 func (p *Printer) learnFirst(t *thread, r *events.Strace) {
 	if p.o.FDPaths && syscalls.ErrnoOf(r.Return) == 0 && t.call.RetFor(t.args) == syscalls.RetFD {
 		p.learn(t, r)
+		p.learnFiles(t, r.Memory)
 		p.mem.load(t.memory, r.Memory)
 	}
 }

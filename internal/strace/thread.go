@@ -43,19 +43,27 @@ type memories struct {
 	segments []events.Segment
 	entry    []events.Segment
 	exit     []events.Segment
+	// files are what descriptors stood for at the two ends.
+	filesEntry, filesExit []events.Segment
 }
 
 // load reads the memory of both ends.
 func (m *memories) load(entry, exit []byte) {
-	m.segments = events.AppendSegments(m.segments[:0], entry)
-	m.entry = append(m.entry[:0], m.segments...)
-	m.segments = events.AppendSegments(m.segments[:0], exit)
-	m.exit = m.exit[:0]
-	for _, s := range m.segments {
-		if s.Entry {
-			m.entry = append(m.entry, s)
-		} else {
-			m.exit = append(m.exit, s)
+	m.entry, m.exit = m.entry[:0], m.exit[:0]
+	m.filesEntry, m.filesExit = m.filesEntry[:0], m.filesExit[:0]
+	for _, part := range [...][]byte{entry, exit} {
+		m.segments = events.AppendSegments(m.segments[:0], part)
+		for _, s := range m.segments {
+			switch {
+			case s.File && s.Entry:
+				m.filesEntry = append(m.filesEntry, s)
+			case s.File:
+				m.filesExit = append(m.filesExit, s)
+			case s.Entry:
+				m.entry = append(m.entry, s)
+			default:
+				m.exit = append(m.exit, s)
+			}
 		}
 	}
 }

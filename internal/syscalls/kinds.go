@@ -133,3 +133,17 @@ func (c Call) RetFor(args [6]uint64) Ret {
 	}
 	return shapes[c.shape].ret
 }
+
+// MayReturnFD tells whether the call returns a descriptor for some arguments.
+func (c Call) MayReturnFD() bool {
+	sh := &shapes[c.shape]
+	if sh.ret == RetFD {
+		return true
+	}
+	for i := range sh.variants {
+		if sh.variants[i].ret == RetFD {
+			return true
+		}
+	}
+	return false
+}

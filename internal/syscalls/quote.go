@@ -22,7 +22,12 @@ func Quote(s string, cut bool) string {
 // Bracket shows the path of a file descriptor: </var/lib/x>. Angle brackets in
 // it are escaped, so that the end is certain; the kernel's mark of a removed
 // file stands behind it.
+//
+// What begins with < is no path and has its brackets already.
 func Bracket(path string) string {
+	if strings.HasPrefix(path, "<") {
+		return path
+	}
 	var b strings.Builder
 	path, deleted := strings.CutSuffix(path, " (deleted)")
 	b.WriteByte('<')

@@ -36,6 +36,7 @@ var (
 	timesOf   = regexp.MustCompile(`(st_[amc]time(_nsec)?|stx_[abcm]time)=({[^}]*}|\d+)( /\* [^*]* \*/)?`)
 	commentOf = regexp.MustCompile(` /\* [^*]* \*/`)
 	idleOf    = regexp.MustCompile(`si_[us]time=\d+( /\* [^*]* \*/)?`)
+	numbersOf = regexp.MustCompile(`:\[\d+(->\d+)?(,"[^"]*")?\]>|127\.0\.0\.1:\d+`)
 	spacesOf  = regexp.MustCompile(` +(=|<)`)
 )
 
@@ -70,6 +71,7 @@ func normalLine(l string, names map[string]string) string {
 		}
 		return n
 	})
+	l = numbersOf.ReplaceAllString(l, ":[N]>")
 	l = inodeOf.ReplaceAllString(timesOf.ReplaceAllString(l, "$1=T"), "$1=I")
 	return spacesOf.ReplaceAllString(idleOf.ReplaceAllString(l, "si_time=T"), " $1")
 }
@@ -113,7 +115,7 @@ func (s *stage) ourStrace(program, dir string, flags ...string) []string {
 // under strace and under hangtrace strace.
 func TestStraceSaysWhatStraceSays(t *testing.T) {
 	differed := make(map[string]bool)
-	for _, flags := range [][]string{nil, {"-v", "-s", "100"}} {
+	for _, flags := range [][]string{nil, {"-v", "-s", "100"}, {"-y"}, {"-yy"}} {
 		t.Run(strings.Join(flags, " "), func(t *testing.T) {
 			s := newStage(t)
 			need(t, "strace")

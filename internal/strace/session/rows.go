@@ -21,10 +21,28 @@ func rows(arch syscalls.Arch, f *strace.Filter, memory bool) map[int]loader.Call
 		row := loader.CallRow{Traced: f.Match(c.Name)}
 		if row.Traced && memory {
 			row.Needs = needs(c)
+			fillFDs(&row, c)
 		}
 		table[c.NR] = row
 	}
 	return table
+}
+
+// fillFDs says which arguments are descriptors, whatever their values: of calls
+// whose arguments depend on others, those that any of the lists has.
+func fillFDs(row *loader.CallRow, c syscalls.Call) {
+	for _, list := range c.ArgLists() {
+		for i, a := range list {
+			switch {
+			case i > 5:
+			case a.Kind == syscalls.KindFD || a.Kind == syscalls.KindDirFD:
+				row.FDs |= 1 << i
+			case a.Struct == syscalls.StructFdpair && a.Kind == syscalls.KindMem:
+				row.FDPair = uint8(i + 1)
+			}
+		}
+	}
+	row.ReturnsFD = c.MayReturnFD()
 }
 
 func needs(c syscalls.Call) []loader.CallNeed {

@@ -117,7 +117,7 @@ func (s *session) start() error {
 		Native: rows(native, &o.Filter, memory), Compat: rows(native.Compat(), &o.Filter, memory),
 		Unknown: o.Filter.Match("syscall_0x200"), All: o.Capture.Targets.All, FollowForks: o.Follow,
 		DataLimit: min(limit, MaxString), NoSignals: lines.Only,
-		RingSize: o.RingSize,
+		RingSize: o.RingSize, Files: lines.FDPaths || len(lines.Paths) > 0,
 	})
 	if err != nil {
 		return err

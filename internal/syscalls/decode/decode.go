@@ -41,6 +41,8 @@ type Options struct {
 	// FDPath gives the path of a file descriptor (strace's -y); nil: bare
 	// numbers. syscalls.ATFDCWD asks for the working directory.
 	FDPath func(fd int) string
+	// RetFDPath is FDPath for what the call returned. This field is optional.
+	RetFDPath func(fd int) string
 	// Verbose shows structures and lists in full (strace's -v).
 	Verbose bool
 	// Location is the time zone of absolute times; nil stands for UTC.
@@ -104,7 +106,11 @@ func (d *decoder) ret() string {
 		return text
 	}
 	if in.Call.RetFor(in.Args) == syscalls.RetFD && d.o.FDPath != nil {
-		if path := d.o.FDPath(int(in.Ret)); path != "" {
+		look := d.o.FDPath
+		if d.o.RetFDPath != nil {
+			look = d.o.RetFDPath
+		}
+		if path := look(int(in.Ret)); path != "" {
 			text += syscalls.Bracket(path)
 		}
 	}

@@ -45,8 +45,11 @@ func showEpollEvents(d *decoder, v value) (string, bool) {
 	return d.array(v, n, size, element)
 }
 
+// bareFD is a descriptor as strace shows it behind the return value.
+func bareFD(fd int32) string { return itoa(int64(fd)) }
+
 // fdset gives the descriptors in a set of select below n.
-func (d *decoder) fdset(m Memory, addr uint64, n int) ([]string, bool) {
+func (d *decoder) fdset(m Memory, addr uint64, n int, text func(int32) string) ([]string, bool) {
 	const max = 1024 * 64
 	if n < 0 || m == nil {
 		return nil, false
@@ -61,7 +64,7 @@ func (d *decoder) fdset(m Memory, addr uint64, n int) ([]string, bool) {
 	fds := []string{}
 	for fd := range n {
 		if b[fd/8]>>(fd%8)&1 != 0 {
-			fds = append(fds, d.fd(int32(fd)))
+			fds = append(fds, text(int32(fd)))
 		}
 	}
 	return fds, true
@@ -69,7 +72,7 @@ func (d *decoder) fdset(m Memory, addr uint64, n int) ([]string, bool) {
 
 // showFdset shows the descriptors select waits for.
 func showFdset(d *decoder, v value) (string, bool) {
-	fds, ok := d.fdset(d.in.Entry, v.addr, int(int32(d.in.Args[0])))
+	fds, ok := d.fdset(d.in.Entry, v.addr, int(int32(d.in.Args[0])), d.fd)
 	return "[" + strings.Join(fds, " ") + "]", ok
 }
 
@@ -104,7 +107,7 @@ func (d *decoder) pollNote() string {
 		}
 		w := view{b: b}
 		if fd := int32(w.u32(0)); fd >= 0 && w.u16(6) != 0 {
-			parts = append(parts, fields("fd="+d.fd(fd), "revents="+d.flags(syscalls.SetPoll, uint64(w.u16(6)))))
+			parts = append(parts, fields("fd="+itoa(int64(fd)), "revents="+d.flags(syscalls.SetPoll, uint64(w.u16(6)))))
 		}
 	}
 	text := bracketed(parts)
@@ -125,7 +128,7 @@ func (d *decoder) selectNote() string {
 		if addr == 0 {
 			continue
 		}
-		if fds, ok := d.fdset(d.in.Exit, addr, int(int32(d.in.Args[0]))); ok && len(fds) > 0 {
+		if fds, ok := d.fdset(d.in.Exit, addr, int(int32(d.in.Args[0])), bareFD); ok && len(fds) > 0 {
 			parts = append(parts, name+" ["+strings.Join(fds, " ")+"]")
 		}
 	}
