@@ -5,9 +5,10 @@ VERSION ?= dev
 LDFLAGS := -s -w -X main.release=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNELS ?= 6.1 6.12
+FUZZTIME ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-all test test-root test-ceph test-vm generate verify bench lint demo captures clean
+.PHONY: help build build-all test test-root test-ceph test-vm generate verify bench fuzz lint demo captures clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -46,13 +47,16 @@ verify: ## regenerate and fail on a difference
 bench: build ## run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
 
+fuzz: ## run every fuzzer for a while: FUZZTIME=10s
+	test/fuzz.sh $(FUZZTIME)
+
 lint: ## gofmt, vet, staticcheck, clang-format, shellcheck
 	@test -z "$$(gofmt -l bpf cmd internal test)" || { gofmt -l bpf cmd internal test; exit 1; }
 	$(GO) vet ./...
 	GOARCH=arm64 $(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	clang-format-19 --dry-run --Werror bpf/*.c bpf/*.h
-	shellcheck -x .ci/run test/vm/vmtest test/vm/*.sh test/vm/lib/*.sh test/ceph/*.sh
+	shellcheck -x .ci/run test/fuzz.sh test/vm/vmtest test/vm/*.sh test/vm/lib/*.sh test/ceph/*.sh
 
 demo: build ## as root: hang a kubelet on purpose, find it, clean up
 	$(GO) run ./test/demo --bin bin/hangtrace

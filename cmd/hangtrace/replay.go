@@ -127,7 +127,7 @@ func replayReport(rd *record.Reader, opts correlate.Options, out *output) (hangs
 		if frame.Snapshot == nil {
 			continue
 		}
-		r, err := correlate.Judge(frame.Snapshot, opts)
+		r, err := judgeReport(frame.Snapshot, opts)
 		if err != nil {
 			return hangs, err
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/hangtrace/hangtrace/internal/capture"
 	"github.com/hangtrace/hangtrace/internal/correlate"
 	"github.com/hangtrace/hangtrace/internal/facts"
+	"github.com/hangtrace/hangtrace/internal/leftover"
 	"github.com/hangtrace/hangtrace/internal/report"
 )
 
@@ -74,7 +75,7 @@ func oneShot(c *cli.Context) error {
 		}
 	}
 	opts.Judge.Decoded.Release(snap)
-	r, err := correlate.Judge(snap, opts.Judge)
+	r, err := judgeReport(snap, opts.Judge)
 	if err != nil {
 		return exitError{exitFailure, err}
 	}
@@ -85,6 +86,20 @@ func oneShot(c *cli.Context) error {
 		return err
 	}
 	return hungOrNot(len(r.Hangs))
+}
+
+// judgeReport gives the hangs of a snapshot, and what they show to be left over.
+func judgeReport(snap *facts.Snapshot, opts correlate.Options) (*correlate.Report, error) {
+	r, err := correlate.Judge(snap, opts)
+	if err != nil {
+		return nil, err
+	}
+	r.Leftovers, err = leftover.OfReport(snap, r, leftoverOptions(opts))
+	return r, err
+}
+
+func leftoverOptions(opts correlate.Options) leftover.Options {
+	return leftover.Options{Kinds: opts.Kinds, ThresholdMS: opts.Threshold.Milliseconds(), Decoded: opts.Decoded}
 }
 
 // look takes one snapshot. The session, with all it has read, ends with it.

@@ -172,7 +172,7 @@ func judgeScan(snap *facts.Snapshot, opts correlate.Options) (*correlate.Report,
 	if err != nil {
 		return nil, nil, exitError{exitFailure, err}
 	}
-	found, err := leftover.Judge(snap, r, leftover.Options{Kinds: opts.Kinds, ThresholdMS: opts.Threshold.Milliseconds()})
+	found, err := leftover.Judge(snap, r, leftoverOptions(opts))
 	if err != nil {
 		return nil, nil, exitError{exitFailure, err}
 	}

@@ -263,6 +263,7 @@ func (s *Session) mountTables(snap *facts.Snapshot, suspects []correlate.Suspect
 	}
 	if pid := s.hostPID(); pid != 0 && (len(suspects) > 0 || len(readers) > 0) {
 		if ns, err := s.opts.Proc.Namespace(pid, "mnt"); err == nil {
+			snap.HostMountNS = ns
 			add(ns, pid)
 		}
 	}

@@ -104,8 +104,8 @@ func sightingsOf(list []events.Task) sightings {
 	return of
 }
 
-// agreed is what the last two walks of a snapshot agree on.
-func (d *Decoded) agreed(snap *facts.Snapshot) (events.Walk, error) {
+// Walk is what the last two walks of a snapshot agree on.
+func (d *Decoded) Walk(snap *facts.Snapshot) (events.Walk, error) {
 	n := len(snap.Walks)
 	if n < 2 {
 		return events.Walk{}, nil
@@ -175,7 +175,7 @@ func (d *Decoded) Release(snap *facts.Snapshot) {
 		_, _ = d.passSightings(snap.Passes[0]) // errors are kept, too
 	}
 	_, _ = d.passTasks(snap.Passes[n-1])
-	_, _ = d.agreed(snap)
+	_, _ = d.Walk(snap)
 	replaced := make(map[passKey]passKey)
 	for _, list := range [][]facts.Pass{snap.Passes, snap.Walks} {
 		for i := range list {

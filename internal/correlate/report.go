@@ -30,7 +30,9 @@ type Report struct {
 	Capture Capture      `json:"capture"`
 	Targets List[Target] `json:"targets"`
 	Hangs   List[*Hang]  `json:"hangs"`
-	Summary Summary      `json:"summary"`
+	// Leftovers are what the hangs show to be left over; a scan sees more.
+	Leftovers List[*Leftover] `json:"leftovers"`
+	Summary   Summary         `json:"summary"`
 }
 
 // Node names the machine.

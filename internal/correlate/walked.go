@@ -36,7 +36,7 @@ type explained struct {
 func (w *world) indexWalk() {
 	w.explained = make(map[int]*explained)
 	var err error
-	if w.walk, err = w.opts.Decoded.agreed(w.snap); err != nil {
+	if w.walk, err = w.opts.Decoded.Walk(w.snap); err != nil {
 		return // a walk that cannot be read explains nothing
 	}
 	if w.opts.walk != nil {

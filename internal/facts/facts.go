@@ -36,6 +36,9 @@ type Snapshot struct {
 	// OwnMountNS is the mount namespace hangtrace itself was started in: where
 	// the operator's commands run.
 	OwnMountNS uint32 `json:"own_mount_ns,omitempty"`
+	// HostMountNS is the mount namespace of the kubelet, else of init: what is
+	// mounted for the node. 0: unknown.
+	HostMountNS uint32 `json:"host_mount_ns,omitempty"`
 
 	// Targets are the thread group IDs that were asked for, with how each was
 	// named; empty with AllProcesses.

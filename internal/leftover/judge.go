@@ -119,6 +119,11 @@ func (n *node) findings() []*correlate.Leftover {
 	out = append(out, n.uncountedCeph()...)
 	out = append(out, n.staleRBD()...)
 	out = append(out, n.orphanDirs()...)
+	return inOrder(out)
+}
+
+// inOrder sorts findings, the most dangerous first.
+func inOrder(out []*correlate.Leftover) []*correlate.Leftover {
 	order := correlate.Classes()
 	slices.SortStableFunc(out, func(a, b *correlate.Leftover) int {
 		return cmp.Or(

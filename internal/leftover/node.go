@@ -18,6 +18,8 @@ type Options struct {
 	Kinds mounts.KindSet
 	// ThresholdMS is how old a request must be to count as hung.
 	ThresholdMS int64
+	// Decoded saves decoding the walks again. This field is optional.
+	Decoded *correlate.Decoded
 
 	walk *events.Walk // in tests, instead of the snapshot's
 }
@@ -130,15 +132,10 @@ func (n *node) agreed() *events.Walk {
 	if n.opts.walk != nil || len(n.snap.Walks) < 2 {
 		return n.opts.walk
 	}
-	first, err := events.DecodeWalk(n.snap.Walks[0], n.snap.Clock)
+	w, err := n.opts.Decoded.Walk(n.snap)
 	if err != nil {
 		return nil
 	}
-	last, err := events.DecodeWalk(n.snap.Walks[len(n.snap.Walks)-1], n.snap.Clock)
-	if err != nil {
-		return nil
-	}
-	w := events.AgreeWalks(first, last)
 	return &w
 }
 

@@ -44,7 +44,7 @@ func compiled(t *testing.T, name string) *jsonschema.Schema {
 	c.DefaultDraft(jsonschema.Draft2020)
 	c.AssertFormat()
 	c.AssertContent()
-	for _, resource := range []string{reportSchema, eventSchema, stacksSchema} {
+	for _, resource := range []string{reportSchema, eventSchema, stacksSchema, "hangtrace.scan.v1.json"} {
 		if err := c.AddResource(schemaBase+resource, schemaText(t, resource)); err != nil {
 			t.Fatal(err)
 		}
@@ -154,6 +154,7 @@ var filled = map[string]string{
 	"schema": correlate.ReportSchema, "backend": "proc", "reason": "in_syscall", "role": "root",
 	"path.source": "fd", "args": "0x1", "device": "0:28", "pod.state": "running", "waiting_on.kind": "lock",
 	"waiting_on.source": "walk", "daemon_waits_on.kind": "mds", "daemon_waits_on.source": "admin_socket", "reach": "refused", "healthz.syncloop": "ok", "build_id": "93ac",
+	"class": "orphan_dir", "health": "hung",
 }
 
 // fill sets every field of a type to something, found by reflection, so that a

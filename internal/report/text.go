@@ -71,10 +71,29 @@ func (p *page) looked(r *correlate.Report) {
 	p.words("", indent, fmt.Sprintf("Looked at %s of %s for calls on %s that block for %s or longer.",
 		count(c.Threads, "thread"), count(c.Processes, "process"), kinds, span(millis(c.ThresholdMS))))
 	p.elsewhere(r.Summary.Elsewhere)
+	p.leftOver(r.Leftovers)
 	p.targets(r.Targets)
 	p.words("", indent, fmt.Sprintf("Node %s, kernel %s, at %s, in %d ms, from %s, %s.",
 		clean(r.Node.Hostname.Or("unknown")), clean(r.Node.Kernel.Or("unknown")), p.stamp(r.TakenAt), r.TookMS,
 		clean(c.Backend), count(c.Passes, "pass")))
+}
+
+// leftOver counts what a scan would tell more about.
+func (p *page) leftOver(list []*correlate.Leftover) {
+	if len(list) == 0 {
+		return
+	}
+	byClass := make(map[correlate.Class]int)
+	for _, l := range list {
+		byClass[l.Class]++
+	}
+	var parts []string
+	for _, class := range correlate.Classes() {
+		if n := byClass[class]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, class))
+		}
+	}
+	p.words("", indent, "As the hangs show, this node has "+strings.Join(parts, ", ")+": hangtrace scan looks for more.")
 }
 
 func (p *page) elsewhere(kinds map[string]int) {

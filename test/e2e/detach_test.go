@@ -49,12 +49,25 @@ func TestDetachedMountIsStillNamed(t *testing.T) {
 			})
 		}
 		require.Contains(t, rep.Summary.Verdict, "mount detached")
+		leftOver(t, rep, correlate.ClassDetached, v.PID)
 	}
 	require.NoError(t, fs.Thaw())
 	_, err := v.Await(victim.EventReturned, len(lines), patience)
 	require.NoError(t, err)
 	l.await(correlate.EventHangEnded, 0, len(lines))
 	l.stop(exitHung)
+}
+
+// leftOver wants a report to tell of one leftover, held by a process.
+func leftOver(t *testing.T, rep *correlate.Report, class correlate.Class, pid int) *correlate.Leftover {
+	t.Helper()
+	require.Len(t, rep.Leftovers, 1)
+	l := rep.Leftovers[0]
+	require.Equal(t, class, l.Class)
+	require.NotEmpty(t, l.Evidence)
+	require.NotEmpty(t, l.Holders)
+	require.Equal(t, pid, l.Holders[0].PID)
+	return l
 }
 
 func checkDetached(t *testing.T, h *correlate.Hang) {

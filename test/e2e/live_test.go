@@ -142,6 +142,7 @@ func TestUmountThatReturnedStillHangs(t *testing.T) {
 	require.Equal(t, podUID, string(seen.Volume.Pod.UID))
 	for _, backend := range backends {
 		rep := report(t, s.Sandbox, exitHung, pid(v.PID), threshold, "--fs=all", "--backend="+backend, s.kubeletRoot())
+		leftOver(t, rep, correlate.ClassUmountStuck, v.PID)
 		require.Len(t, rep.Hangs, 1)
 		require.Equal(t, correlate.ReasonAfterSyscall, rep.Hangs[0].Reason)
 		require.Equal(t, point, string(rep.Hangs[0].Path.Value))

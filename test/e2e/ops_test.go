@@ -35,6 +35,10 @@ func TestReportNamesEveryOperation(t *testing.T) {
 			}
 			require.Len(t, rep.Hangs, len(lines))
 			require.Equal(t, len(lines), rep.Summary.HungThreads)
+			l := leftOver(t, rep, correlate.ClassHungMount, v.PID)
+			require.Equal(t, fs.MountPoint, string(l.Path))
+			require.Equal(t, pvName, string(l.Volume.PV))
+			require.Equal(t, correlate.HealthHung, string(l.Health))
 		})
 	}
 }
