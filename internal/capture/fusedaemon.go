@@ -21,9 +21,13 @@ func (s *Session) fuseDaemons(ctx context.Context, snap *facts.Snapshot) {
 			waiting++
 		}
 	}
-	if waiting == 0 {
-		return
+	if waiting > 0 {
+		s.findDaemons(ctx, snap)
 	}
+}
+
+// findDaemons is fuseDaemons where it is known that somebody waits.
+func (s *Session) findDaemons(ctx context.Context, snap *facts.Snapshot) {
 	if known, ok := s.knownDaemons(); ok {
 		snap.FuseDaemons = known
 		return

@@ -29,6 +29,12 @@ func (s *Session) storageFacts(ctx context.Context, snap *facts.Snapshot, skip f
 	if err != nil || !wants.Hangs {
 		return
 	}
+	if wants.FindDaemons {
+		s.findDaemons(ctx, snap)
+		if wants, err = correlate.Unanswered(snap, s.opts.Judge); err != nil {
+			return
+		}
+	}
 	s.kernelLog(snap)
 	s.nfs(snap, wants.NFS, skip)
 	if wants.Ceph || len(wants.Daemons) > 0 {
@@ -116,7 +122,7 @@ func (s *Session) cephClients(ctx context.Context) ([]string, error) {
 		{Op: expendable.OpReaddir, Root: s.debugfs(), Path: "ceph"},
 		{Op: expendable.OpReaddir, Root: s.debugfs(), Max: 1},
 	}
-	answers, err := s.opts.Runner.Do(ctx, "debugfs", reqs, childDeadline(ctx))
+	answers, err := s.opts.Runner.Do(ctx, string(s.debugfs()), reqs, childDeadline(ctx))
 	if len(answers) < 2 || answers[0].Err != "" && err != nil {
 		return nil, err
 	}
@@ -145,8 +151,9 @@ func (s *Session) readClients(ctx context.Context, snap *facts.Snapshot, names [
 	if len(names) == 0 {
 		return nil
 	}
-	r := debugReader{s: s, files: make(map[string]map[string]string, len(names)), deadline: childDeadline(ctx) / 2}
-	if err := r.read(ctx, "ceph-debugfs", names); err != nil {
+	r := debugReader{s: s, files: make(map[string]map[string]string, len(names)), deadline: childDeadline(ctx)}
+	if err := r.read(ctx, string(s.debugfs())+"/ceph", names); err != nil {
+		r.deadline = childDeadline(ctx) / 2
 		r.readEach(ctx, names)
 	}
 	snap.Skipped = append(snap.Skipped, r.skipped...)
@@ -212,7 +219,7 @@ func (r *debugReader) readEach(ctx context.Context, names []string) {
 			continue
 		}
 		wg.Go(func() {
-			if err := r.read(ctx, "ceph-debugfs:"+name, []string{name}); err != nil {
+			if err := r.read(ctx, string(r.s.debugfs())+"/ceph/"+name, []string{name}); err != nil {
 				r.mu.Lock()
 				defer r.mu.Unlock()
 				r.skipped = append(r.skipped, facts.Skipped{What: "requests of ceph client " + name, Why: err.Error()})
@@ -238,7 +245,7 @@ func (s *Session) capWaiters(ctx context.Context, snap *facts.Snapshot, clients 
 			reqs, of = append(reqs, r), append(of, c)
 		}
 	}
-	answers, err := s.opts.Runner.Do(ctx, "ceph-caps", reqs, childDeadline(ctx)/2)
+	answers, err := s.opts.Runner.Do(ctx, string(s.debugfs())+"/ceph caps", reqs, childDeadline(ctx)/2)
 	for i, a := range answers {
 		if a.Err == "" {
 			of[i].CapsRead, of[i].CapWaiters = true, storage.CephCapWaiters(string(a.Data))

@@ -104,6 +104,26 @@ func journalKind(comm string) mounts.Kind {
 	return ""
 }
 
+// journalPlace is the file system of the device that a kernel thread serves,
+// where its name has the device's whole: it is cut to 15 letters.
+func (w *world) journalPlace(t *events.Task) (place, bool) {
+	_, name, ok := strings.Cut(t.Comm, "/")
+	if !ok || !t.KernelThread() || cutComm(t.Comm+"x") == t.Comm {
+		return place{}, false
+	}
+	if at := strings.LastIndexByte(name, '-'); at > 0 { // jbd2's inode of the journal
+		name = name[:at]
+	}
+	for _, b := range w.snap.Blocks {
+		if b.Name == name {
+			pl := place{anchor: &anchor{device: b.Device}}
+			w.byAnchor(t, &pl)
+			return pl, pl.kind != ""
+		}
+	}
+	return place{}, false
+}
+
 // lastCgroup is the path in the last line of /proc/PID/cgroup that has one:
 // the v2 hierarchy's, or the last v1 controller's.
 func lastCgroup(text string) string {

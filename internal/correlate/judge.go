@@ -177,6 +177,9 @@ func (w *world) bestPlace(t *events.Task, v stackView, reason Reason) (place, bo
 		return pl, true
 	}
 	if v.kind == waitPage && uninterruptible(t) {
+		if pl, ok := w.journalPlace(t); ok {
+			return pl, true
+		}
 		pl := place{kind: mounts.KindBlock}
 		if k := journalKind(t.Comm); k != "" {
 			pl.kind = k

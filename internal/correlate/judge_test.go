@@ -69,7 +69,7 @@ func TestJudge(t *testing.T) {
 		{"kernel thread of rbd's journal", nil, func(s *scene) {
 			k := s.thread(1, -1, nil, "io_schedule bit_wait_io __wait_on_buffer jbd2_journal_commit_transaction kjournald2 kthread")
 			k.Comm, k.State, k.Flags, k.HasRegs = "jbd2/rbd0-8", stateD, events.FlagKThread, false
-		}, "kernel_thread rbd - none ?"},
+		}, "kernel_thread rbd - none " + rbdVol},
 		{"relative to the working directory", nil, func(s *scene) {
 			s.cwd(fuseVol + "/dir")
 			k := s.thread(1, nrOpenat, []uint64{atFDCWD, s.str("sub/file")}, fuseStat)

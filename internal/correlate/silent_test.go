@@ -153,6 +153,12 @@ func TestSilentServerFromDebugfs(t *testing.T) {
 			s.thread(1, nrRead, []uint64{3}, inBlock).State = events.StateUninterruptible
 			s.snap.Ceph = []facts.CephState{realClient(t, "osd", 4142), realClient(t, "osd", 4144)}
 		}, "osd osd.0 v1:10.99.0.1:6801 (-) by debugfs: 35 read rbd_data.102c979f3b4a.0000000000000000 30000+", "rbd image: kube/img"},
+		{"the journal's thread", func(t *testing.T, s *scene) {
+			s.snap.Blocks[1].ImageID, s.snap.Blocks[1].ClientID = "102c979f3b4a", "client4144"
+			j := s.thread(1, -1, nil, "bit_wait_io jbd2_journal_commit_transaction[jbd2] kjournald2[jbd2]")
+			j.State, j.Comm, j.ProcessComm, j.Flags = events.StateUninterruptible, "jbd2/rbd0-8", "jbd2/rbd0-8", 0x00200000
+			s.snap.Ceph = []facts.CephState{realClient(t, "osd", 4144)}
+		}, "osd osd.0 v1:10.99.0.1:6801 (-) by debugfs: 35 read rbd_data.102c979f3b4a.0000000000000000 30000+", "kernel stack"},
 		{"a client that was blocklisted", func(t *testing.T, s *scene) {
 			s.thread(1, nrOpenat, []uint64{atFDCWD, s.str(cephVol + "/d7/file")}, inMds)
 			c := realClient(t, "mds", 4142)

@@ -80,6 +80,16 @@ func (w *world) fuseDaemon(on *WaitingOn, pl *place) {
 			}
 		}
 	}
+	if len(w.snap.Fuse) > 0 {
+		return
+	}
+	// Without the control file system the device still numbers the connection.
+	var major, minor uint32
+	if _, err := fmt.Sscanf(string(pl.mount.Device), "%d:%d", &major, &minor); err == nil {
+		number := major<<20 | minor
+		on.Name = Text("fuse connection " + strconv.FormatUint(uint64(number), 10))
+		w.daemon(on, number)
+	}
 }
 
 // daemon names the process that serves a FUSE connection, and what is wrong

@@ -15,8 +15,10 @@ type Wants struct {
 	// Ceph asks for the kernel's ceph clients in debugfs, Caps for their
 	// waiters for capabilities too.
 	Ceph, Caps bool
-	// Daemons are the ceph-fuse daemons to be asked.
-	Daemons []int
+	// Daemons are the ceph-fuse daemons to be asked. FindDaemons tells that a
+	// thread waits for a FUSE daemon and that none was looked for.
+	Daemons     []int
+	FindDaemons bool
 	// NFS are processes with a thread that hangs on NFS, one a mount namespace.
 	NFS map[uint32]int
 }
@@ -40,6 +42,9 @@ func Unanswered(snap *facts.Snapshot, opts Options) (Wants, error) {
 			continue
 		}
 		wants.Hangs = true
+		if h.WaitingOn != nil && h.WaitingOn.Kind == "fuse-daemon" && len(snap.FuseDaemons) == 0 {
+			wants.FindDaemons = true
+		}
 		if h.WaitingOn == nil || h.WaitingOn.Request != nil || w.waitsForThread(t) {
 			continue
 		}
@@ -76,7 +81,9 @@ func (w *world) cephDaemons() []int {
 		if d.Comm != "ceph-fuse" || d.State != "S" && d.State != "R" || slices.Contains(pids, d.PID) || len(pids) == most {
 			continue
 		}
-		waits := d.Number == 0 // a kernel that does not number them
+		// Where the kernel does not number them, or shows no connection, any may
+		// be the one.
+		waits := d.Number == 0 || len(w.snap.Fuse) == 0
 		for _, c := range w.snap.Fuse {
 			waits = waits || c.Number == d.Number && c.Waiting != 0
 		}

@@ -109,7 +109,7 @@ func start(opts Options) (*session, error) {
 		opts.Mode = ModeAuto
 	}
 	sample := opts.Mode.samples(s.targets)
-	opts.Capture.Children, opts.Capture.Again = sample, true
+	opts.Capture.Children = sample
 	var err error
 	if s.capture, err = capture.New(opts.Capture); err != nil {
 		return nil, err

@@ -290,7 +290,7 @@ func (p *page) waits(on *correlate.WaitingOn) {
 	}
 	p.waitsFor("waits on", on)
 	if on.DaemonWaitsOn != nil {
-		p.waitsFor("behind it", on.DaemonWaitsOn.WaitingOn())
+		p.waitsFor("in turn", on.DaemonWaitsOn.WaitingOn())
 	}
 }
 

@@ -29,6 +29,7 @@ func TestCeph(t *testing.T) {
 	populate(l)
 	installTool(l)
 	t.Run("healthy", func(t *testing.T) { l := *l; l.t = t; l.healthy() })
+	t.Run("without a walk", func(t *testing.T) { l := *l; l.t = t; l.withoutWalk() })
 	for _, p := range phases {
 		t.Run(p.Name, func(t *testing.T) { l := *l; l.t = t; l.phase(p) })
 	}
