@@ -75,22 +75,29 @@ func (w *world) aliveOrSilent(on *WaitingOn) {
 	if on.Kind != "mds" || on.State != "session open" || on.Source != whoClient && on.Source != whoDaemon {
 		return
 	}
-	// The kernel logs it when no renewal of the session came: "ceph: mds0 caps
-	// stale", later "ceph: mds0 caps renewed".
-	rank := strings.Replace(string(on.Name), ".", "", 1)
-	stale := false
-	for _, l := range w.snap.KernelLog {
-		if word(l.Text, rank+" caps stale") {
-			stale = true
-		} else if word(l.Text, rank+" caps renewed") {
-			stale = false
-		}
-	}
-	if stale && on.Source == whoClient {
+	if on.Source == whoClient && w.lapsed()[strings.Replace(string(on.Name), ".", "", 1)] {
 		on.Evidence = append(on.Evidence, string(on.Name)+" does not renew the session any more (kernel log): it is silent itself")
 		return
 	}
 	on.Evidence = append(on.Evidence, "the session is open: the MDS may be silent, or the cluster healthy and "+othersMayWithhold)
+}
+
+// lapsed are the MDSs ("mds0") whose sessions the kernel says were not renewed:
+// it logs "ceph: mds0 caps stale", and later "ceph: mds0 caps renewed".
+func (w *world) lapsed() map[string]bool {
+	if w.stale != nil {
+		return w.stale
+	}
+	w.stale = make(map[string]bool)
+	for _, l := range w.snap.KernelLog {
+		f := strings.Fields(l.Text)
+		for i := 0; i+2 < len(f); i++ {
+			if f[i+1] == "caps" && (f[i+2] == "stale" || f[i+2] == "renewed") {
+				w.stale[f[i]] = f[i+2] == "stale"
+			}
+		}
+	}
+	return w.stale
 }
 
 // kernelLines adds the latest lines of the kernel's log about the thread, its

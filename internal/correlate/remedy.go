@@ -73,6 +73,19 @@ func (w *world) cephHealth(h *Hang) {
 	})
 }
 
+// inStatfs are the hangs in statfs, looked for once.
+func (w *world) inStatfs(all []*Hang) []*Hang {
+	if w.statfs == nil {
+		w.statfs = []*Hang{}
+		for _, o := range all {
+			if o.Mount != nil && o.Syscall != nil && (o.Syscall.Name == "statfs" || o.Syscall.Name == "fstatfs") {
+				w.statfs = append(w.statfs, o)
+			}
+		}
+	}
+	return w.statfs
+}
+
 // forceUnmount is the cure for kernel cephfs. The first umount -f says EBUSY
 // but ends the blocked calls; the second one unmounts. A hung statfs is not
 // ended by it and keeps the mount busy.
@@ -80,8 +93,8 @@ func (w *world) forceUnmount(h *Hang, all []*Hang) {
 	if h.Mount.Point == "" {
 		return
 	}
-	for _, o := range all {
-		if o.Mount != nil && o.Mount.Device == h.Mount.Device && o.Syscall != nil && (o.Syscall.Name == "statfs" || o.Syscall.Name == "fstatfs") {
+	for _, o := range w.inStatfs(all) {
+		if o.Mount.Device == h.Mount.Device {
 			h.Remedies = append(h.Remedies, Remedy{
 				Command: fmt.Sprintf("kill -KILL %d", o.Task.PID),
 				Frees:   fmt.Sprintf("the mount from %s, which umount -f does not end", o.Task.Comm),

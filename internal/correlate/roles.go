@@ -196,19 +196,20 @@ func assignRoles(w *world, hangs []*Hang) {
 // behindDaemons makes victims of those that wait for a FUSE daemon which hangs
 // itself, on another file system: that hang is the root.
 func behindDaemons(hangs []*Hang) {
+	byPID := make(map[int][]*Hang)
 	for _, h := range hangs {
-		if h.Role != RoleRoot || h.WaitingOn == nil || h.WaitingOn.PID == 0 || h.WaitingOn.Kind != "fuse-daemon" {
+		byPID[h.Task.PID] = append(byPID[h.Task.PID], h)
+	}
+	for _, h := range hangs {
+		if h.Role != RoleRoot || h.WaitingOn == nil || h.WaitingOn.PID == 0 || h.WaitingOn.PID == h.Task.PID || h.WaitingOn.Kind != "fuse-daemon" {
 			continue
 		}
-		for _, d := range hangs {
-			if d.Task.PID != h.WaitingOn.PID || d.Task.PID == h.Task.PID || d.Mount.device() == h.Mount.device() {
-				continue
-			}
+		for _, d := range byPID[h.WaitingOn.PID] {
 			root := Text(d.ID)
 			if d.Role == RoleVictim {
 				root = d.WaitsBehind
 			}
-			if root == "" || root == Text(h.ID) {
+			if root == "" || root == Text(h.ID) || d.Mount.device() == h.Mount.device() {
 				continue
 			}
 			h.Role, h.WaitsBehind = RoleVictim, root

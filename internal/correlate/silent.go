@@ -2,6 +2,8 @@ package correlate
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/hangtrace/hangtrace/internal/events"
@@ -125,6 +127,7 @@ func (w *world) joinExactly(h *Hang) {
 		return
 	}
 	j := best[0]
+	j.on = j.on.own()
 	if device := string(h.Mount.device()); device != "" {
 		w.ofDevice[device] = j.client
 	}
@@ -178,68 +181,27 @@ func (w *world) answer(h *Hang, on *WaitingOn, c *facts.CephState) {
 func (w *world) fitting(c *facts.CephState, h *Hang, t *events.Task) []joined {
 	var list []joined
 	switch kind := h.WaitingOn.Kind; {
-	case mounts.Kind(h.Mount.kind()) == mounts.KindRBD:
-		list = w.fittingImage(c, h)
+	case mounts.Kind(h.Mount.kind()) == mounts.KindRBD, kind == "mon":
+		list = w.candidates(c, h).few
 	case kind == "osd":
 		list = w.fittingObject(c, h, t)
-	case kind == "mon":
-		list = w.fittingMON(c, h)
 	case kind == "mds":
 		list = w.fittingMDS(c, h, t)
 	case kind == "unknown" && h.Mount.kind() == Text(mounts.KindCephFS):
 		list = w.fittingCaps(c, h, t)
 	case kind == "fuse-daemon":
-		list = append(append(w.fittingMDS(c, h, t), w.fittingObject(c, h, t)...), w.fittingMON(c, h)...)
+		list = append(w.fittingMDS(c, h, t), w.fittingObject(c, h, t)...)
 	}
 	return list
 }
 
 func (w *world) fittingMDS(c *facts.CephState, h *Hang, t *events.Task) []joined {
 	var list []joined
-	inos, rel := w.inodes(h, t), w.inFileSystem(h, t)
-	for i := range c.MDSRequests {
-		r := &c.MDSRequests[i]
-		if r.Unsafe || r.Aborted { // answered, or nobody waits any more
-			continue
-		}
-		how, rank := fits(r, inos, rel, c.Source == facts.SourceAdminSocket)
-		if rank == 0 {
-			continue
-		}
-		list = append(list, joined{client: c, on: w.onMDS(c, r), how: how, rank: rank})
+	found := w.index(c).fittingMDS(w.inodes(h, t), w.inFileSystem(h, t))
+	for _, i := range slices.Sorted(maps.Keys(found)) {
+		list = append(list, joined{client: c, on: w.onMDS(c, &c.MDSRequests[i]), how: found[i].how, rank: found[i].rank})
 	}
 	return list
-}
-
-// fits tells how well a request fits a thread; 0: it does not.
-func fits(r *facts.CephMDSRequest, inos []uint64, rel string, byName bool) (how string, rank int) {
-	const byInode, byWholePath = 3000, 2000 // above any path's length in parts
-	if r.Name == "" {
-		for _, ino := range inos {
-			if ino == r.Ino {
-				return "the inode of its descriptor", byInode
-			}
-		}
-	}
-	for _, p := range []string{r.Path, r.Path2} {
-		p = strings.Trim(p, "/")
-		switch {
-		case p == "" || rel == "":
-		case p == rel:
-			return "its path", byWholePath
-		case strings.HasPrefix(rel, p+"/"):
-			return "the beginning of its path", 1 + strings.Count(p, "/")
-		}
-	}
-	if byName && r.Path == "" && r.Name != "" && rel != "" {
-		parts := strings.Split(rel, "/")
-		for i, part := range parts {
-			if part == r.Name {
-				return "a name on its path", 1 + i
-			}
-		}
-	}
-	return "", 0
 }
 
 func (w *world) onMDS(c *facts.CephState, r *facts.CephMDSRequest) *WaitingOn {
@@ -265,7 +227,7 @@ func (w *world) onMDS(c *facts.CephState, r *facts.CephMDSRequest) *WaitingOn {
 
 // clientMDS names a rank, with what the client knows of it.
 func (w *world) clientMDS(c *facts.CephState, rank int) *WaitingOn {
-	on := &WaitingOn{Kind: "mds", Name: "unknown", OpenRequests: w.openAtMDS(c, rank)}
+	on := &WaitingOn{Kind: "mds", Name: "unknown", OpenRequests: w.openAt(c, "mds", rank)}
 	if rank < 0 {
 		on.State = "sent to no MDS yet"
 		return on
@@ -291,14 +253,10 @@ func (w *world) clientMDS(c *facts.CephState, rank int) *WaitingOn {
 // fittingObject finds requests for the data of the thread's file: objects are
 // named by the inode.
 func (w *world) fittingObject(c *facts.CephState, h *Hang, t *events.Task) []joined {
-	inos := w.inodes(h, t)
 	var list []joined
-	for i := range c.OSDRequests {
-		r := &c.OSDRequests[i]
-		for _, ino := range inos {
-			if !r.Linger && strings.HasPrefix(r.Object, fmt.Sprintf("%x.", ino)) {
-				list = append(list, joined{client: c, on: w.onOSD(c, r), how: "the inode of its file", rank: 1})
-			}
+	for _, ino := range w.inodes(h, t) {
+		for _, i := range w.index(c).byObject[ino] {
+			list = append(list, joined{client: c, on: w.onOSD(c, &c.OSDRequests[i]), how: "the inode of its file", rank: 1})
 		}
 	}
 	if len(list) > 1 { // several for one file: any of them keeps the thread
@@ -309,7 +267,7 @@ func (w *world) fittingObject(c *facts.CephState, h *Hang, t *events.Task) []joi
 }
 
 func (w *world) onOSD(c *facts.CephState, r *facts.CephOSDRequest) *WaitingOn {
-	on := &WaitingOn{Kind: "osd", Name: "unknown", OpenRequests: w.openAtOSD(c, r.OSD), Request: &Request{ID: fmt.Sprint(r.TID), Op: Text(r.Op), Target: Text(r.Object)}}
+	on := &WaitingOn{Kind: "osd", Name: "unknown", OpenRequests: w.openAt(c, "osd", r.OSD), Request: &Request{ID: fmt.Sprint(r.TID), Op: Text(r.Op), Target: Text(r.Object)}}
 	if r.Attempts >= 0 {
 		on.Request.Attempts = new(r.Attempts)
 	}
@@ -340,38 +298,10 @@ func (w *world) onOSD(c *facts.CephState, r *facts.CephOSDRequest) *WaitingOn {
 	return on
 }
 
-// fittingImage finds the requests for the data of an rbd image.
-func (w *world) fittingImage(c *facts.CephState, h *Hang) []joined {
-	d, ok := w.blocks.Remote(string(h.Mount.Device))
-	if !ok || d.ImageID == "" {
-		return nil
-	}
-	var list []joined
-	for i := range c.OSDRequests {
-		if r := &c.OSDRequests[i]; !r.Linger && strings.HasPrefix(r.Object, "rbd_data."+d.ImageID+".") {
-			list = append(list, joined{client: c, on: w.onOSD(c, r), how: "the image", rank: 1})
-		}
-	}
-	return list
-}
-
-func (w *world) fittingMON(c *facts.CephState, h *Hang) []joined {
-	var list []joined
-	for _, r := range c.MONRequests {
-		if h.Syscall != nil && strings.HasSuffix(string(h.Syscall.Name), "statfs") != (r.Op == "statfs") {
-			continue
-		}
-		on := w.onMON(c)
-		on.Request = &Request{ID: fmt.Sprint(r.TID), Op: Text(r.Op)}
-		list = append(list, joined{client: c, on: on, how: "the kind of request", rank: 1})
-	}
-	return list
-}
-
 // onMON names the monitor where there is only one: a client does not show which
 // of several it talks to.
 func (w *world) onMON(c *facts.CephState) *WaitingOn {
-	on := &WaitingOn{Kind: "mon", Name: "unknown", OpenRequests: w.openAtMON(c)}
+	on := &WaitingOn{Kind: "mon", Name: "unknown", OpenRequests: w.openAt(c, "mon", 0)}
 	switch len(c.MONs) {
 	case 0:
 	case 1:

@@ -3,6 +3,7 @@ package correlate
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,80 +15,147 @@ import (
 // joinServer names the server alone: no single request fits, but each that it
 // may be is with the same one.
 func (w *world) joinServer(h *Hang) {
-	var all []joined
+	var all candidateSet
 	for _, c := range w.clients(h) {
-		all = append(all, w.candidates(c, h)...)
+		all.add(w.candidates(c, h))
 	}
-	if len(all) == 0 {
+	if all.n == 0 || !all.one {
 		return
 	}
-	first := all[0]
-	for _, j := range all[1:] {
-		if j.on.Name != first.on.Name || j.on.Address != first.on.Address || j.on.Kind != first.on.Kind {
-			return
-		}
-	}
+	first := all.few[0]
 	if first.on.Name == "unknown" && first.on.Kind == h.WaitingOn.Kind {
 		return // says nothing new
 	}
-	on := *first.on
+	on := first.on.own()
 	on.Request = nil
 	switch mounts.Kind(h.Mount.kind()) {
 	case mounts.KindRBD:
 		on.Evidence = append(on.Evidence, fmt.Sprintf("%s open for this image; which of them this thread waits for is not known: %s",
-			count(len(all), "request is", "requests are"), requestList(all)))
+			count(all.n, "request is", "requests are"), all.requests()))
 	default:
-		on.Evidence = append(on.Evidence, fmt.Sprintf("every open request that it may be (%d) is with this server; which one is not known", len(all)))
+		on.Evidence = append(on.Evidence, fmt.Sprintf("every open request that it may be (%d) is with this server; which one is not known", all.n))
 	}
-	on.Evidence = append(on.Evidence, "from "+listOf(first.client))
-	w.answer(h, &on, first.client)
+	on.Evidence = append(on.Evidence, "from the "+listOf(first.client))
+	w.answer(h, on, first.client)
 }
 
-// requestList spells out a few requests.
-func requestList(list []joined) string {
-	const most = 3
+// own is a copy that can be added to.
+func (on *WaitingOn) own() *WaitingOn {
+	c := *on
+	c.Evidence = slices.Clone(on.Evidence)
+	if on.Request != nil {
+		c.Request = new(*on.Request)
+	}
+	if on.OpenRequests != nil {
+		c.OpenRequests = new(*on.OpenRequests)
+	}
+	return &c
+}
+
+// candidateSet is the requests that one of many threads may wait for: how many,
+// the first of them, and whether all are with one server.
+type candidateSet struct {
+	few []joined
+	n   int
+	one bool
+}
+
+const fewCandidates = 3
+
+func (s *candidateSet) put(j joined) {
+	if s.n++; s.n == 1 {
+		s.one = true
+	} else if first := s.few[0].on; j.on.Name != first.Name || j.on.Address != first.Address || j.on.Kind != first.Kind {
+		s.one = false
+	}
+	if len(s.few) < fewCandidates {
+		s.few = append(s.few, j)
+	}
+}
+
+func (s *candidateSet) add(more *candidateSet) {
+	for _, j := range more.few {
+		s.put(j)
+	}
+	s.n += more.n - len(more.few)
+	s.one = s.one && (more.n == 0 || more.one)
+}
+
+// requests spells out a few of them.
+func (s *candidateSet) requests() string {
 	var parts []string
-	for i, j := range list {
-		if i == most {
-			parts = append(parts, fmt.Sprintf("%d more", len(list)-most))
-			break
-		}
+	for _, j := range s.few {
 		r := j.on.Request
 		parts = append(parts, fmt.Sprintf("%s %s %s", r.ID, r.Op, r.Target))
+	}
+	if s.n > len(s.few) {
+		parts = append(parts, fmt.Sprintf("%d more", s.n-len(s.few)))
 	}
 	return strings.Join(parts, ", ")
 }
 
+// candidateKey is all that candidates depend on.
+type candidateKey struct {
+	client *facts.CephState
+	kind   string
+	image  string
+	statfs bool
+}
+
 // candidates are all open requests of a client of the kind a thread waits for.
-func (w *world) candidates(c *facts.CephState, h *Hang) []joined {
-	var list []joined
-	kind := h.WaitingOn.Kind
+func (w *world) candidates(c *facts.CephState, h *Hang) *candidateSet {
+	key := candidateKey{client: c, kind: h.WaitingOn.Kind, statfs: h.Syscall != nil && strings.HasSuffix(string(h.Syscall.Name), "statfs")}
 	if mounts.Kind(h.Mount.kind()) == mounts.KindRBD {
-		return w.fittingImage(c, h)
+		d, ok := w.blocks.Remote(string(h.Mount.Device))
+		if !ok || d.ImageID == "" {
+			return &candidateSet{}
+		}
+		key.kind, key.image = "osd", d.ImageID
 	}
-	if kind == "mds" || kind == "fuse-daemon" {
+	set := w.candidateSets[key]
+	if set == nil {
+		set = w.findCandidates(key)
+		if w.candidateSets == nil {
+			w.candidateSets = make(map[candidateKey]*candidateSet)
+		}
+		w.candidateSets[key] = set
+	}
+	return set
+}
+
+func (w *world) findCandidates(key candidateKey) *candidateSet {
+	c, set := key.client, &candidateSet{}
+	put := func(on *WaitingOn, how string) { set.put(joined{client: c, on: on, how: how, rank: 1}) }
+	if key.kind == "mds" || key.kind == "fuse-daemon" {
 		for i := range c.MDSRequests {
 			if r := &c.MDSRequests[i]; !r.Unsafe && !r.Aborted {
-				list = append(list, joined{client: c, on: w.onMDS(c, r)})
+				put(w.onMDS(c, r), "")
 			}
 		}
 		for _, m := range c.MDS { // an unmount waits for the sessions themselves
-			if kind == "mds" && m.Session == "closing" {
-				list = append(list, joined{client: c, on: w.clientMDS(c, m.Rank)})
+			if key.kind == "mds" && m.Session == "closing" {
+				put(w.clientMDS(c, m.Rank), "")
 			}
 		}
 	}
-	if kind == "osd" || kind == "fuse-daemon" {
+	if key.kind == "osd" || key.kind == "fuse-daemon" {
 		for i := range c.OSDRequests {
-			if r := &c.OSDRequests[i]; !r.Linger {
-				list = append(list, joined{client: c, on: w.onOSD(c, r)})
+			r := &c.OSDRequests[i]
+			if !r.Linger && (key.image == "" || ofImage(r.Object, key.image)) {
+				put(w.onOSD(c, r), "the image")
 			}
 		}
 	}
-	if kind == "mon" {
-		list = w.fittingMON(c, h)
+	if key.kind == "mon" {
+		for _, r := range c.MONRequests {
+			if key.statfs == (r.Op == "statfs") {
+				on := w.onMON(c)
+				on.Request = &Request{ID: fmt.Sprint(r.TID), Op: Text(r.Op)}
+				put(on, "the kind of request")
+			}
+		}
 	}
-	return list
+	return set
 }
 
 // inodes are the inode numbers of the files that a thread's call or fault is
@@ -179,40 +247,6 @@ func (w *world) seenFor(c *facts.CephState, kind, id string) int64 {
 		return 0
 	}
 	return max(c.AtNS-first, 0) / 1e6
-}
-
-// openAtMDS counts a client's requests to one MDS. An unsafe one is answered, and
-// not overdue however old.
-func (w *world) openAtMDS(c *facts.CephState, rank int) *OpenRequests {
-	var o OpenRequests
-	for _, r := range c.MDSRequests {
-		if r.Rank == rank {
-			age := int64(0)
-			if !r.Unsafe {
-				age = max(r.AgeMS, w.seenFor(c, "mds", fmt.Sprint(r.TID)))
-			}
-			o.addListed(age, w.opts.Threshold)
-		}
-	}
-	return o.orNil()
-}
-
-func (w *world) openAtOSD(c *facts.CephState, osd int) *OpenRequests {
-	var o OpenRequests
-	for _, r := range c.OSDRequests {
-		if r.OSD == osd && !r.Linger {
-			o.addListed(max(r.AgeMS, w.seenFor(c, "osd", fmt.Sprint(r.TID))), w.opts.Threshold)
-		}
-	}
-	return o.orNil()
-}
-
-func (w *world) openAtMON(c *facts.CephState) *OpenRequests {
-	var o OpenRequests
-	for _, r := range c.MONRequests {
-		o.addListed(w.seenFor(c, "mon", fmt.Sprint(r.TID)), w.opts.Threshold)
-	}
-	return o.orNil()
 }
 
 // addListed adds a request of a list that names no threads; its age may be

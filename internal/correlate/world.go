@@ -107,14 +107,18 @@ type world struct {
 	lastNames []string
 	cgroups   map[string]cgroup
 
-	lastRemedies List[Remedy]
-	lastWarnings List[string]
-	walk         events.Walk
-	explained    map[int]*explained       // by TID
-	journals     map[string]int           // TIDs of journal threads by name; made when first asked for
-	users        map[int]*facts.UserStack // by TID; made when first asked for
-	ofDevice     map[string]*facts.CephState
-	blocks       mounts.Blocks
+	statfs        []*Hang         // nil: not looked for yet
+	stale         map[string]bool // nil: not looked for yet
+	lastRemedies  List[Remedy]
+	lastWarnings  List[string]
+	walk          events.Walk
+	explained     map[int]*explained       // by TID
+	journals      map[string]int           // TIDs of journal threads by name; made when first asked for
+	users         map[int]*facts.UserStack // by TID; made when first asked for
+	ofDevice      map[string]*facts.CephState
+	clientIndexes map[*facts.CephState]*clientIndex
+	candidateSets map[candidateKey]*candidateSet
+	blocks        mounts.Blocks
 }
 
 func newWorld(snap *facts.Snapshot, opts Options) (*world, error) {
