@@ -47,7 +47,7 @@ func (s *Session) gather(ctx context.Context, snap *facts.Snapshot) {
 	s.resolve(ctx, snap, suspects)
 	// Behind the paths, as loading the walker takes longest of all; before the
 	// volumes, which it may name.
-	s.walk(snap, suspects)
+	s.walk(ctx, snap, suspects)
 	s.storageFacts(ctx, snap, skip)
 	s.kube(ctx, snap, skip)
 	s.userStacks(ctx, snap, suspects)

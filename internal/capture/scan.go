@@ -140,7 +140,7 @@ func (sc *scan) walk(ctx context.Context) {
 		return
 	}
 	if len(sc.snap.Walks) == 0 {
-		sc.Session.walk(sc.snap, nil)
+		sc.Session.walk(ctx, sc.snap, nil)
 	}
 }
 

@@ -71,8 +71,10 @@ type Session struct {
 	cache   cache
 	last    *facts.Pass
 
-	walker   *loader.Walker
-	noWalker error // why there is none
+	walker    *loader.Walker
+	loading   chan loaded // while it is loaded
+	newWalker func() (*loader.Walker, error)
+	noWalker  error // why there is none
 
 	log   *storage.KernelLog
 	noLog error
@@ -80,7 +82,7 @@ type Session struct {
 
 // New chooses the backend and loads it.
 func New(opts Options) (*Session, error) {
-	s := &Session{opts: opts, cache: newCache()}
+	s := &Session{opts: opts, cache: newCache(), newWalker: loader.NewWalker}
 	b, err := newBackend(&s.opts, s.ask)
 	if err != nil {
 		return nil, err

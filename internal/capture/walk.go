@@ -1,7 +1,10 @@
 package capture
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hangtrace/hangtrace/internal/correlate"
 	"github.com/hangtrace/hangtrace/internal/facts"
@@ -11,21 +14,16 @@ import (
 // walk reads who waits for whom from the kernel's own structures. It is loaded
 // at the first suspect and never before: a node on which nothing hangs pays
 // nothing.
-func (s *Session) walk(snap *facts.Snapshot, suspects []correlate.Suspect) {
+func (s *Session) walk(ctx context.Context, snap *facts.Snapshot, suspects []correlate.Suspect) {
 	if s.backend.name() != facts.BackendBPF || s.noWalker != nil {
 		if s.noWalker != nil {
 			snap.Degraded = append(snap.Degraded, s.noWalker.Error())
 		}
 		return
 	}
-	if s.walker == nil {
-		w, err := loader.NewWalker()
-		if err != nil {
-			s.noWalker = fmt.Errorf("who waits for whom is known by stacks only: %w", err)
-			snap.Degraded = append(snap.Degraded, s.noWalker.Error())
-			return
-		}
-		s.walker = w
+	if err := s.loadWalker(ctx); err != nil {
+		snap.Degraded = append(snap.Degraded, err.Error())
+		return
 	}
 	opts := loader.WalkOptions{}
 	for _, p := range suspects {
@@ -41,6 +39,48 @@ func (s *Session) walk(snap *facts.Snapshot, suspects []correlate.Suspect) {
 		}
 	}
 	snap.Degraded = append(snap.Degraded, s.walker.Degraded()...)
+}
+
+// loaded is what came of loading the walker.
+type loaded struct {
+	walker *loader.Walker
+	err    error
+}
+
+// loadWalker loads it beside everything else: the kernel checks its programs for
+// a second, and on a busy node for ten times that. What it needs beyond its
+// share of the time that is left is a later tick's gain.
+func (s *Session) loadWalker(ctx context.Context) error {
+	const whoIsUnknown = "who waits for whom is known by stacks only: "
+	if s.walker != nil {
+		return nil
+	}
+	if s.loading == nil {
+		loading := make(chan loaded, 1)
+		s.loading = loading
+		load := s.newWalker
+		go func() {
+			w, err := load()
+			loading <- loaded{w, err}
+		}()
+	}
+	if until, ok := ctx.Deadline(); ok {
+		var cancel func()
+		ctx, cancel = context.WithTimeout(ctx, time.Until(until)*3/5)
+		defer cancel()
+	}
+	select {
+	case l := <-s.loading:
+		s.loading = nil
+		if l.err != nil {
+			s.noWalker = fmt.Errorf(whoIsUnknown+"%w", l.err)
+			return s.noWalker
+		}
+		s.walker = l.walker
+		return nil
+	case <-ctx.Done():
+		return errors.New(whoIsUnknown + "the deadline is too near to load what reads the kernel's lists; try: a longer --deadline")
+	}
 }
 
 // walks replaces the snapshot's walks by two new ones: only what both see is
@@ -61,6 +101,14 @@ func (s *Session) walks(snap *facts.Snapshot, opts loader.WalkOptions) bool {
 
 // closeWalker frees what walk loaded.
 func (s *Session) closeWalker() error {
+	if loading := s.loading; loading != nil { // nobody waits for it any more
+		s.loading = nil
+		go func() {
+			if l := <-loading; l.walker != nil {
+				_ = l.walker.Close()
+			}
+		}()
+	}
 	if s.walker == nil {
 		return nil
 	}

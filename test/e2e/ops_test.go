@@ -30,6 +30,7 @@ func TestReportNamesEveryOperation(t *testing.T) {
 				}
 				t.Run(l.Op, func(t *testing.T) {
 					checkOp(t, h, l, correlate.ReasonInSyscall)
+					checkCalls(t, h, l)
 					checkVolume(t, h, fs.MountPoint, podUID, pvName)
 				})
 			}
@@ -53,6 +54,22 @@ func checkOp(t *testing.T, h *correlate.Hang, l victim.Line, inCall correlate.Re
 	require.NotEmpty(t, h.KernelStack)
 	require.NotNil(t, h.WaitingOn)
 	require.Equal(t, "fuse-daemon", h.WaitingOn.Kind)
+}
+
+// checkCalls wants the calls from the operation itself to the thread's start,
+// also for one that is in no system call.
+func checkCalls(t *testing.T, h *correlate.Hang, l victim.Line) {
+	t.Helper()
+	require.Empty(t, h.UserStackEnd)
+	require.NotNil(t, h.Goroutine, "%v %q", h.UserStack, h.UserStackEnd)
+	first, last := h.UserStack[0], h.UserStack[len(h.UserStack)-1]
+	require.Contains(t, string(last.Function), "victim.runOps.func")
+	require.NotEmpty(t, last.File)
+	if l.Op == "fault" {
+		require.Contains(t, string(first.Function), "victim.prepareFault.func")
+	} else {
+		require.Regexp(t, `^(syscall|internal/runtime/syscall|golang.org/x/sys/unix)\b`, string(first.Function))
+	}
 }
 
 // TestLiveNamesEveryOperation is the same, from the entry on, and wants the end

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -184,4 +185,53 @@ func copyFile(t testing.TB, from, to string) {
 	text, err := os.ReadFile(from)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(to, text, 0o755))
+}
+
+// TestStacksOfJammed looks at a process whose memory nobody can read: the
+// kernel's side is there, and the rest is named, in time.
+func TestStacksOfJammed(t *testing.T) {
+	s := newStage(t)
+	fs := s.csi(podUID, pvName)
+	v := s.victim("jam", fs.MountPoint)
+	lines := s.hang(v, fs, jamThreads)
+	for _, backend := range backends {
+		d := stacks(t, s, pid(v.PID), "--backend="+backend)
+		byTID := make(map[int]facts.ThreadStacks)
+		for _, th := range d.Processes[0].Threads {
+			byTID[th.TID] = th
+		}
+		for _, l := range lines {
+			require.NotEmpty(t, byTID[l.TID].Kernel, "%s %s", backend, l.Op)
+			require.Nil(t, byTID[l.TID].User, "%s %s", backend, l.Op)
+		}
+		require.Contains(t, fmt.Sprint(d.Skipped), fmt.Sprintf("user stacks of pid %d", v.PID), backend)
+	}
+}
+
+// TestNativeStacks reports a program that is not Go: by the names that its
+// libraries export, and where there are none by module, offset and build ID.
+func TestNativeStacks(t *testing.T) {
+	s := newStage(t)
+	fs := s.csi(podUID, pvName)
+	require.NoError(t, fs.Freeze())
+	p, err := s.Start(exec.Command("stat", fs.MountPoint+"/data/file"))
+	require.NoError(t, err)
+	s.held(fs)
+	pastThreshold()
+	for _, backend := range backends {
+		h := byTID(t, report(t, s.Sandbox, exitHung, pid(p.PID), threshold, "--backend="+backend).Hangs)[p.PID]
+		require.NotNil(t, h, backend)
+		require.Greater(t, len(h.UserStack), 2, "%s %+v %s", backend, h.UserStack, h.UserStackEnd)
+		require.Empty(t, h.UserStackEnd, backend)
+		require.Nil(t, h.Goroutine)
+		require.Regexp(t, `stat`, string(h.UserStack[0].Function), "%s: the call of the C library", backend)
+		own := 0
+		for _, f := range h.UserStack {
+			if regexp.MustCompile(`^/\S*/stat\+0x[0-9a-f]+$`).MatchString(string(f.Function)) {
+				own++
+				require.Regexp(t, `^[0-9a-f]{40}$`, f.BuildID)
+			}
+		}
+		require.NotZero(t, own, "%s: the frames of the stripped program: %+v", backend, h.UserStack)
+	}
 }
