@@ -87,6 +87,9 @@ func (p *Printer) death(r *events.Strace) {
 		t.inside, t.kept, t.since, t.known = true, true, r.NS, true
 	}
 	last := r.Seq
+	if t.inside && !t.early && last > t.seq { // it returned: more calls came behind it
+		p.returnLost(t)
+	}
 	if t.inside {
 		if !p.whole() && p.shown(t) {
 			p.end(t, "<unfinished ...>", "= ?", r.NS)

@@ -106,6 +106,7 @@ func TestLossIsTold(t *testing.T) {
 	pl.call(10, "close", -9, 7)
 	pl.enter(10, "close", nil, 8)
 	pl.call(10, "close", 0, 9)
+	pl.enter(10, "close", nil, 10)
 	pl.seq[10] += 2
 	pl.death(10, 10, 0)
 	if err := pl.p.Rest(10, 11, 5, true, 1<<8, pl.ns); err != nil {
@@ -117,12 +118,13 @@ func TestLossIsTold(t *testing.T) {
 		`10    close(7) = -1 EBADF (Bad file descriptor)`,
 		`10    close(8 <return lost>) = ?`,
 		`10    close(9) = 0`,
+		`10    close(10 <return lost>) = ?`,
 		`10    <2 calls lost>`,
 		`10    +++ exited with 0 +++`,
 		`11    <5 calls lost>`,
 		`11    +++ exited with 1 +++`,
 	)
-	if pl.p.Lost() != 10 || pl.p.Lines() != 4 {
+	if pl.p.Lost() != 10 || pl.p.Lines() != 5 {
 		t.Errorf("%d lost, %d lines", pl.p.Lost(), pl.p.Lines())
 	}
 }
