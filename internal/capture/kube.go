@@ -132,8 +132,14 @@ func (s *Session) pods(ctx context.Context, host int, k *facts.Kube, skip func(s
 	if sockets == nil {
 		sockets = kube.DefaultSockets()
 	}
+	var refused []string
 	for _, socket := range sockets {
-		s.cri(ctx, host, socket, k, skip)
+		if errors.Is(s.cri(ctx, host, socket, k, skip), fs.ErrPermission) {
+			refused = append(refused, socket)
+		}
+	}
+	if len(refused) > 0 { // one word for all of them: they lie behind the same door
+		skip("container runtimes at "+strings.Join(refused, ", "), fmt.Errorf("connect below %s: %w", hostRoot(host), syscall.EACCES))
 	}
 	s.kubeletPods(ctx, host, k, skip)
 }
@@ -166,22 +172,26 @@ func (s *Session) kubeletPods(ctx context.Context, host int, k *facts.Kube, skip
 	k.Pods = append(k.Pods, pods...)
 }
 
-func (s *Session) cri(ctx context.Context, host int, socket string, k *facts.Kube, skip func(string, error)) {
+// cri asks one runtime. It returns an error only where rights are missing.
+func (s *Session) cri(ctx context.Context, host int, socket string, k *facts.Kube, skip func(string, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, min(criMost, childDeadline(ctx)))
 	defer cancel()
 	pods, err := kube.ListPods(ctx, string(hostRoot(host))+socket)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ENOENT),
 		errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, kube.ErrNoCRI):
-		return // no runtime there
+		return nil // no runtime there
+	case errors.Is(err, fs.ErrPermission):
+		return err
 	case err != nil && !errors.Is(err, kube.ErrNoContainers):
 		skip("container runtime at "+socket, err)
-		return
+		return nil
 	}
 	if !slices.Contains(k.PodSources, kube.SourceCRI) {
 		k.PodSources = append(k.PodSources, kube.SourceCRI)
 	}
 	k.Pods = append(k.Pods, pods...)
+	return nil
 }
 
 func hostRoot(pid int) expendable.Raw { return expendable.Raw(fmt.Sprintf("/proc/%d/root", pid)) }
