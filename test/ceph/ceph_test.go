@@ -30,6 +30,7 @@ func TestCeph(t *testing.T) {
 	installTool(l)
 	t.Run("healthy", func(t *testing.T) { l := *l; l.t = t; l.healthy() })
 	t.Run("without a walk", func(t *testing.T) { l := *l; l.t = t; l.withoutWalk() })
+	t.Run("ceph-fuse", func(t *testing.T) { l := *l; l.t = t; l.fuse() })
 	for _, p := range phases {
 		t.Run(p.Name, func(t *testing.T) { l := *l; l.t = t; l.phase(p) })
 	}
