@@ -47,7 +47,7 @@ type cache struct {
 	strings  memo[memoryKey, facts.UserString]
 	maps     memo[memoryKey, facts.ProcMaps]
 	resolved memo[string, facts.ResolvedPath]
-	stacks   memo[memoryKey, facts.UserStack]
+	stacks   memo[memoryKey, knownStack]
 	kubelets map[kubeletKey]*kubeletState
 	// jammed are processes that a child hung on while it was asked about others.
 	jammed     map[int]bool
@@ -70,6 +70,13 @@ type memoryKey struct {
 
 func keyOf(s correlate.Suspect, addr uint64) memoryKey {
 	return memoryKey{s.TID, s.StartBootNS, s.Switches, addr}
+}
+
+// knownStack is the user side of a thread in one wait, and how often it was
+// asked for in vain.
+type knownStack struct {
+	facts.UserStack
+	vain int
 }
 
 type kubeletKey struct {

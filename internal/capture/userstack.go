@@ -19,6 +19,10 @@ import (
 // hangs by the thousand hangs in the same place.
 const stacksMost = 64
 
+// stackTries is how often a stack is asked for that is not to be had: a busy
+// machine may be late, a process whose memory nobody can read stays so.
+const stackTries = 3
+
 // userStacks reads the calls that led the suspects into the kernel.
 func (s *Session) userStacks(ctx context.Context, snap *facts.Snapshot, suspects []correlate.Suspect) {
 	want := make(map[int][]correlate.Suspect)
@@ -27,10 +31,12 @@ func (s *Session) userStacks(ctx context.Context, snap *facts.Snapshot, suspects
 		if p.PC == 0 {
 			continue
 		}
-		if known, ok := s.cache.stacks.get(keyOf(p, 0)); ok {
-			if len(known.Frames) > 0 { // else it was tried in vain
-				snap.UserStacks = append(snap.UserStacks, known)
-			}
+		known, _ := s.cache.stacks.get(keyOf(p, 0))
+		if len(known.Frames) > 0 {
+			snap.UserStacks = append(snap.UserStacks, known.UserStack)
+			continue
+		}
+		if known.vain == stackTries {
 			continue
 		}
 		if len(want[p.PID]) == 0 {
@@ -69,13 +75,17 @@ func (s *Session) userStacks(ctx context.Context, snap *facts.Snapshot, suspects
 	}
 }
 
-// keepStacks remembers the stacks of one process's threads, and those that were
-// not to be had: a later look would not get them either.
+// keepStacks remembers the stacks of one process's threads, and counts how often
+// one was not to be had.
 func (c *cache) keepStacks(list []correlate.Suspect, stacks []facts.UserStack) {
 	for _, p := range list {
-		known := facts.UserStack{PID: p.PID, TID: p.TID}
-		if i := slices.IndexFunc(stacks, func(st facts.UserStack) bool { return st.TID == p.TID }); i >= 0 {
-			known = stacks[i]
+		known, _ := c.stacks.get(keyOf(p, 0))
+		i := slices.IndexFunc(stacks, func(st facts.UserStack) bool { return st.TID == p.TID })
+		if i >= 0 {
+			known.UserStack = stacks[i]
+		}
+		if len(known.Frames) == 0 {
+			known.vain++
 		}
 		c.stacks.put(keyOf(p, 0), known)
 	}
