@@ -7,21 +7,23 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/hangtrace/hangtrace/internal/correlate"
 	"github.com/hangtrace/hangtrace/internal/facts"
 )
 
 // fuseDaemons finds the processes that serve FUSE connections with requests
 // waiting: their own state is the cause of a hang more often than the cluster.
 // It looks through every process's descriptors, so it runs only when a FUSE
-// request waits, and ends with ctx.
-func (s *Session) fuseDaemons(ctx context.Context, snap *facts.Snapshot) {
+// request waits, by its connection or, where fusectl is not mounted, by a
+// thread's stack; and ends with ctx.
+func (s *Session) fuseDaemons(ctx context.Context, snap *facts.Snapshot, suspects []correlate.Suspect) {
 	waiting := 0
 	for _, c := range snap.Fuse {
 		if c.Waiting != 0 { // -1: unknown
 			waiting++
 		}
 	}
-	if waiting > 0 {
+	if waiting > 0 || len(snap.Fuse) == 0 && correlate.WaitInFuse(snap, suspects, s.opts.Judge.Decoded) {
 		s.findDaemons(ctx, snap)
 	}
 }

@@ -38,7 +38,7 @@ func (s *Session) gather(ctx context.Context, snap *facts.Snapshot) {
 		return
 	}
 	s.devices(snap, skip)
-	s.fuseDaemons(ctx, snap)
+	s.fuseDaemons(ctx, snap, suspects)
 	s.openFiles(snap, suspects, skip)
 	s.links(snap, suspects)
 	s.suspectProcesses(snap, suspects)

@@ -313,27 +313,6 @@ func (on *WaitingOn) server() *WaitingOn {
 	return on
 }
 
-// Behind counts threads that wait behind another.
-type Behind struct {
-	Threads   int `json:"threads"`
-	Processes int `json:"processes"`
-	// KernelThreads are among the threads.
-	KernelThreads int `json:"kernel_threads"`
-}
-
-// OpenRequests counts one client's requests to one server, whether a thread
-// waits for them or not (aborted, not yet safe on disk, read ahead).
-type OpenRequests struct {
-	Total int `json:"total"`
-	// Overdue are older than the threshold, as far as the kernel keeps times.
-	Overdue int `json:"overdue"`
-	// Unwaited are those that no thread waits for; nil where the list names no
-	// threads.
-	Unwaited *int `json:"unwaited"`
-	// OldestMS is nil where the kernel keeps no time.
-	OldestMS *int64 `json:"oldest_ms"`
-}
-
 // Request is the request that a thread waits for an answer to.
 type Request struct {
 	ID     string `json:"id"`
@@ -343,37 +322,6 @@ type Request struct {
 	// AtLeast marks ForMS as a lower bound.
 	AtLeast  bool `json:"at_least,omitempty"`
 	Attempts *int `json:"attempts"`
-}
-
-// ServerCount says how many hung threads wait for one server.
-type ServerCount struct {
-	Name          string `json:"name"`
-	Threads       int    `json:"threads"`
-	Processes     int    `json:"processes"`
-	KernelThreads int    `json:"kernel_threads"`
-	// Pods is how many pods' volumes they hang on.
-	Pods     int   `json:"pods"`
-	OldestMS int64 `json:"oldest_ms"`
-	// Requests are those of all clients on this node that threads hang on.
-	Requests *OpenRequests     `json:"requests"`
-	Volumes  List[VolumeCount] `json:"volumes"`
-}
-
-// VolumeCount says how many of a server's hung threads hang on one file
-// system.
-type VolumeCount struct {
-	// Group is the Hang.Group of all its threads.
-	Group   Text `json:"group"`
-	Kind    Text `json:"kind"`
-	Device  Text `json:"device"`
-	Source  Text `json:"source"` // of the mount, or the image: POOL/IMAGE
-	PV      Text `json:"pv"`
-	Threads int  `json:"threads"`
-	// OldestMS is the longest that one of them is blocked.
-	OldestMS int64 `json:"oldest_ms"`
-	// Pods have it mounted, whether a thread of theirs hangs or not:
-	// NAMESPACE/NAME, or the UID where the name is not known.
-	Pods List[string] `json:"pods"`
 }
 
 // Summary adds a report up.
@@ -434,5 +382,7 @@ type LiveSummary struct {
 	OldestMS   int64          `json:"oldest_ms"`
 	Lost       Counts         `json:"lost"`
 	Elsewhere  map[string]int `json:"elsewhere,omitempty"`
-	Verdict    string         `json:"verdict"`
+	// ByServer groups what still hangs by whom it waits for.
+	ByServer List[ServerCount] `json:"by_server"`
+	Verdict  string            `json:"verdict"`
 }

@@ -177,6 +177,18 @@ func NeedsInodes(snap *facts.Snapshot, suspects []Suspect, d *Decoded) bool {
 	return false
 }
 
+// WaitInFuse tells whether one of the suspects sleeps in FUSE code.
+func WaitInFuse(snap *facts.Snapshot, suspects []Suspect, d *Decoded) bool {
+	w, err := newWorld(snap, Options{Decoded: d})
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(suspects, func(s Suspect) bool {
+		t := w.byTID[s.TID]
+		return t != nil && w.view(t).fs == mounts.KindFuse
+	})
+}
+
 // VolumeDataPaths lists the vol_data.json files that would tell more about the
 // volumes that threads hang on. They lie outside the mounts.
 func VolumeDataPaths(snap *facts.Snapshot, opts Options) ([]string, error) {

@@ -245,8 +245,22 @@ func (t *Tracker) Summary(at time.Time) *Event {
 	if !t.begun.IsZero() {
 		s.DurationMS = at.Sub(t.begun).Milliseconds()
 	}
-	s.Verdict = t.verdict()
+	s.ByServer = t.byServer()
+	s.Verdict = t.verdict() + oneServer(s.ByServer, len(t.watched))
 	return &Event{Schema: EventSchema, Kind: EventSummary, Time: at, Summary: s}
+}
+
+// byServer groups what hung at the last look.
+func (t *Tracker) byServer() List[ServerCount] {
+	if t.world == nil {
+		return nil
+	}
+	hangs := make([]*Hang, 0, len(t.watched))
+	for _, k := range t.watched {
+		hangs = append(hangs, k.hang)
+	}
+	sort.Slice(hangs, func(i, j int) bool { return before(hangs[i], hangs[j]) })
+	return t.world.byServer(hangs)
 }
 
 func (t *Tracker) verdict() string {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -34,6 +35,7 @@ func TestWalkUnderLoad(t *testing.T) {
 	require.NoError(t, err)
 	busy, err := s.MountHangFS(testkit.HangFSOptions{MountPoint: filepath.Join(s.Dir, "busy")})
 	require.NoError(t, err)
+	silent := kernelLog(t)
 	stop := load(s.Dir, busy.MountPoint)
 	defer stop()
 
@@ -59,6 +61,8 @@ func TestWalkUnderLoad(t *testing.T) {
 		}
 		checkPlausible(t, i, both)
 	}
+	stop()
+	silent()
 	t.Logf("%d walks, at most %d bytes each; %+v", walks, most, before.Stats)
 }
 
@@ -138,12 +142,12 @@ func load(dir, volume string) (stop func()) {
 			done <- struct{}{}
 		}()
 	}
-	return func() {
+	return sync.OnceFunc(func() {
 		over.Store(true)
 		for range workers {
 			<-done
 		}
-	}
+	})
 }
 
 func churnFiles(dir string, i int) {

@@ -127,6 +127,7 @@ func (p *page) closing(head string, s *correlate.LiveSummary) {
 	p.words(indent, indent, fmt.Sprintf("In %s: %s seen, %d ended, %d still there, %s; the longest lasted %s.",
 		span(millis(s.DurationMS)), count(s.Seen, "hang"), s.Ended, s.StillHung,
 		count(s.SlowCalls, "slow call"), span(millis(s.OldestMS))))
+	p.byServer(s.ByServer)
 	if len(s.Lost) > 0 {
 		p.words(indent, indent, p.paint(colorWarn, "Lost records: "+counts(s.Lost)+"; hangs may be missing."))
 	}

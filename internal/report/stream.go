@@ -48,6 +48,7 @@ func asEvents(r *correlate.Report) []*correlate.Event {
 		StillHung:  r.Summary.HungThreads,
 		OldestMS:   r.Summary.OldestMS,
 		Elsewhere:  r.Summary.Elsewhere,
+		ByServer:   r.Summary.ByServer,
 		Verdict:    r.Summary.Verdict,
 	}
 	return append(out, e)

@@ -21,7 +21,7 @@ func TestCeph(t *testing.T) {
 		t.Skip("left out: needs a Ceph cluster and a guest (try: make test-ceph)")
 	}
 	need(t, os.Geteuid() == 0, "root")
-	for _, c := range []string{"ceph", "ceph-mon", "ceph-osd", "ceph-mds", "ceph-mgr", "rbd", "jq", "ip", "mkfs.ext4", "qemu-system-x86_64", "cpio", "busybox"} {
+	for _, c := range []string{"ceph", "ceph-mon", "ceph-osd", "ceph-mds", "ceph-mgr", "rbd", "jq", "ip", "ceph-fuse", "mkfs.ext4", "mkfs.xfs", "qemu-system-x86_64", "cpio", "busybox"} {
 		_, err := exec.LookPath(c)
 		need(t, err == nil, "command "+c+" (try: test/vm/install.sh vm ceph)")
 	}
@@ -31,6 +31,7 @@ func TestCeph(t *testing.T) {
 	t.Run("healthy", func(t *testing.T) { l := *l; l.t = t; l.healthy() })
 	t.Run("without a walk", func(t *testing.T) { l := *l; l.t = t; l.withoutWalk() })
 	t.Run("ceph-fuse", func(t *testing.T) { l := *l; l.t = t; l.fuse() })
+	t.Run("walks under load", func(t *testing.T) { l := *l; l.t = t; l.walksUnderLoad() })
 	for _, p := range phases {
 		t.Run(p.Name, func(t *testing.T) { l := *l; l.t = t; l.phase(p) })
 	}
@@ -57,8 +58,10 @@ func populate(l *lab) {
 		l.t.Fatal(err)
 	}
 	big := bytes.Repeat([]byte("x"), 256<<10) // zeros would become a hole
-	if err := os.WriteFile(filepath.Join(tree, "big"), big, 0o644); err != nil {
-		l.t.Fatal(err)
+	for _, name := range []string{"big", "dirty"} {
+		if err := os.WriteFile(filepath.Join(tree, name), big, 0o644); err != nil {
+			l.t.Fatal(err)
+		}
 	}
 	if err := os.WriteFile(image, nil, 0o644); err != nil {
 		l.t.Fatal(err)
@@ -70,6 +73,19 @@ func populate(l *lab) {
 		l.t.Fatalf("mkfs.ext4: %v: %s", err, out)
 	}
 	l.cephlab("rbd", "import", "--no-progress", "--image-feature", "layering", image, "rbd/vol")
+	// XFS wants 300 MB; what is a hole here is none in the cluster either.
+	xfs := filepath.Join(dir, "xfs")
+	if err := os.WriteFile(xfs, nil, 0o644); err != nil {
+		l.t.Fatal(err)
+	}
+	if err := os.Truncate(xfs, 300<<20); err != nil {
+		l.t.Fatal(err)
+	}
+	// Options that kernels from 5.10 on know.
+	if out, err := exec.Command("mkfs.xfs", "-q", "-m", "bigtime=0,inobtcount=0", "-i", "nrext64=0", xfs).CombinedOutput(); err != nil {
+		l.t.Fatalf("mkfs.xfs: %v: %s", err, out)
+	}
+	l.cephlab("rbd", "import", "--no-progress", "--image-feature", "layering", xfs, "rbd/volx")
 
 	setup, err := os.ReadFile("guest-setup.sh")
 	if err != nil {
@@ -77,7 +93,7 @@ func populate(l *lab) {
 	}
 	l.mustGuest(90*time.Second, strings.Join([]string{
 		"MONITOR=10.99.0.1", "DIRS='d1 d2 d3 d4 d5 d6 d7 d8'",
-		"FLAT_UID=" + flatUID, "CSI_UID=" + csiUID, "RBD_UID=" + rbdUID, "GONE_UID=" + goneUID,
+		"FLAT_UID=" + flatUID, "CSI_UID=" + csiUID, "RBD_UID=" + rbdUID, "GONE_UID=" + goneUID, "LAZY_UID=" + lazyUID, "XFS_UID=" + xfsUID,
 		"CSI_PV=" + csiPV, "CSI_HANDLE=" + csiHandle, "RBD_PV=" + rbdPV, "RBD_HANDLE=" + rbdHandle,
 		string(setup)}, "\n"))
 }
@@ -134,9 +150,12 @@ const (
 	triggerOps, triggerVictims, triggerLate = "/run/lab/go.ops", "/run/lab/go.victims", "/run/lab/go.late"
 )
 
-// phase freezes, starts the ops, and asks report and live.
+// phase makes servers silent, starts the ops, and asks report and live.
 func (l *lab) phase(p phase) {
 	l.mustGuest(30*time.Second, "rm -rf /run/lab; mkdir -p /run/lab; cat "+flatMount+"/warm "+csiMount+"/warm")
+	for _, words := range p.Before {
+		l.cephlab(words...)
+	}
 	ops := l.start(p)
 	isLate := func(s started) bool {
 		return slices.ContainsFunc(p.Late, func(o hungOp) bool { return o.Name == s.Name })
@@ -148,23 +167,45 @@ func (l *lab) phase(p phase) {
 		l.mustGuest(30*time.Second, "ls -ld "+strings.Join(p.Warm, " "))
 	}
 
-	l.cephlab(append([]string{"freeze"}, p.Freeze...)...)
-	if p.Thaw {
-		defer l.cephlab("thaw")
+	for _, words := range p.Silence {
+		l.cephlab(words...)
 	}
+	healed := p.Heal == nil
+	heal := func() {
+		for _, words := range p.Heal {
+			l.cephlab(words...)
+		}
+		healed = true
+	}
+	defer func() {
+		if !healed {
+			heal()
+		}
+	}()
 	since := time.Now()
 	l.mustGuest(10*time.Second, "touch "+triggerOps)
 	l.blocked("blocked", early[:len(p.Ops)])
 	if len(p.Victims) > 0 {
-		l.mustGuest(10*time.Second, "touch "+triggerVictims)
+		l.mustGuest(p.VictimsAfter+10*time.Second, fmt.Sprintf("sleep %d; touch %s", int(p.VictimsAfter.Seconds()), triggerVictims))
 		l.blocked("blocked victims", early[len(p.Ops):])
 	}
+	for _, m := range p.Detach {
+		l.mustGuest(10*time.Second, "umount -l "+m)
+	}
 	time.Sleep(2 * time.Second) // more than the threshold
+	l.mustGuest(p.Settle+30*time.Second, fmt.Sprintf("sleep %d", int(p.Settle.Seconds())))
 
 	l.in("report", func(l *lab) { needTool(l); l.report(early, since) })
-	l.live(p, ops, late, since)
-	if p.Thaw {
-		l.in("thawed", func(l *lab) { l.returned(ops) })
+	if p.Live {
+		l.live(p, ops, late, since, heal)
+	} else {
+		heal()
+	}
+	if p.Degraded {
+		l.in("degraded", func(l *lab) { l.degraded(early, since) })
+	}
+	if p.Heal != nil {
+		l.in("healed", func(l *lab) { l.returned(ops) })
 	}
 }
 
@@ -258,6 +299,9 @@ func (l *lab) report(ops []started, since time.Time) {
 	for _, bad := range strangers(r.Hangs, pidsOf(ops)) {
 		l.t.Error(bad)
 	}
+	for _, bad := range slices.Concat(unexplained(r.Hangs), scattered(r.Hangs)) {
+		l.t.Error(bad)
+	}
 	found := byTID(r.Hangs)
 	for _, op := range ops {
 		l.in(op.Name, func(l *lab) {
@@ -278,11 +322,12 @@ func (l *lab) check(op started, ops []started, found map[int][]hang, h hang, max
 		l.t.Error(bad)
 	}
 	if want.Behind != "" {
-		i := slices.IndexFunc(ops, func(o started) bool { return o.Name == want.Behind })
-		root := found[ops[i].pid]
+		root := rootOf(want.Behind, ops, found)
 		if h.Role != "victim" || len(root) == 0 || h.WaitsBehind != root[0].ID {
 			l.t.Errorf("role %q behind %q, want a victim of %s", h.Role, h.WaitsBehind, want.Behind)
 		}
+	} else if h.Role != "root" || h.WaitsBehind != "" {
+		l.t.Errorf("role %q behind %q, want a root", h.Role, h.WaitsBehind)
 	}
 	if l.t.Failed() {
 		text, _ := json.MarshalIndent(h, "", "  ")
@@ -290,10 +335,24 @@ func (l *lab) check(op started, ops []started, found map[int][]hang, h hang, max
 	}
 }
 
+// rootOf finds the hangs of an op by its name, or those of the journal.
+func rootOf(name string, ops []started, found map[int][]hang) []hang {
+	if name == "jbd2" {
+		for _, list := range found {
+			if strings.HasPrefix(list[0].Task.Comm, "jbd2/rbd0") {
+				return list
+			}
+		}
+		return nil
+	}
+	i := slices.IndexFunc(ops, func(o started) bool { return o.Name == name })
+	return found[ops[i].pid]
+}
+
 // live attaches to all ops, triggers the late ones once the probes are there,
-// thaws where the phase says so once everything is announced, and ends the tool
+// heals where the phase says so once everything is announced, and ends the tool
 // as Ctrl-C does once everything has returned.
-func (l *lab) live(p phase, ops, late []started, since time.Time) {
+func (l *lab) live(p phase, ops, late []started, since time.Time, heal func()) {
 	hasTool := l.guest(10*time.Second, "test -x "+toolPath).code == 0
 	if hasTool {
 		l.startLive(ops)
@@ -305,12 +364,12 @@ func (l *lab) live(p phase, ops, late []started, since time.Time) {
 	} else {
 		time.Sleep(3 * time.Second)
 	}
-	if p.Thaw {
-		l.cephlab("thaw")
+	if p.Heal != nil {
+		heal()
 	}
 	l.in("live", func(l *lab) {
 		needTool(l)
-		if p.Thaw {
+		if p.Heal != nil {
 			l.awaitEvents("hang_ended", len(ops))
 		}
 		l.mustGuest(30*time.Second, `kill -INT $(cat /run/lab/live.pid)
@@ -370,12 +429,15 @@ func (l *lab) checkEvents(p phase, ops []started, events []event, maxMS int64) {
 	}
 	found := byTID(seen)
 	for _, op := range ops {
+		if op.Behind == "jbd2" {
+			continue // live watches the ops alone, and so does not see the journal's thread
+		}
 		l.in(op.Name, func(l *lab) {
 			if len(found[op.pid]) != 1 {
 				l.t.Fatalf("%s %s (tid %d) has %d hang_seen events, want 1", op.Op, op.fullPath(), op.pid, len(found[op.pid]))
 			}
 			l.check(op, ops, found, found[op.pid][0], maxMS)
-			if e, ok := ended[op.pid]; p.Thaw && (!ok || e.DurationNS == nil || *e.DurationNS < uint64(time.Second)) {
+			if e, ok := ended[op.pid]; p.Heal != nil && (!ok || e.DurationNS == nil || *e.DurationNS < uint64(time.Second)) {
 				text, _ := json.Marshal(e)
 				l.t.Errorf("no hang_ended of more than 1 s: %s", text)
 			}

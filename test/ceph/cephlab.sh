@@ -223,11 +223,25 @@ fuse_hold() {
   die "cannot hold $1"
 }
 
-# The daemon goes first: then nothing on its mount waits any more.
+# A client that runs says good-bye, so that an MDS that restarts does not wait
+# for it; one that is stopped is killed, and then nothing on its mount waits.
 fuse_down() {
-  local p
-  if p=$(pid_of fuse); then kill -KILL "$p"; fi
-  if p=$(recorded holder /usr/bin/sleep || recorded holder /bin/sleep); then kill -KILL "$p"; fi
+  local p i holder
+  holder=$(recorded holder /usr/bin/sleep || recorded holder /bin/sleep)
+  if p=$(pid_of fuse); then
+    if [[ $(state_of fuse) == T ]]; then
+      kill -KILL "$p"
+    else
+      [[ -z $holder ]] || kill -KILL "$holder"
+      kill -TERM "$p"
+      for ((i = 0; i < 30; i++)); do
+        pid_of fuse >/dev/null || break
+        sleep 0.1
+      done
+      kill -KILL "$p" 2>/dev/null
+    fi
+  fi
+  [[ -z $holder ]] || kill -KILL "$holder" 2>/dev/null
   rm -f "$RUN/fuse.pid" "$RUN/holder.pid" "$RUN/held"
 }
 

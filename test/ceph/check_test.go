@@ -12,8 +12,16 @@ import (
 // The parts of the published JSON that are checked, by their published names:
 // written down here once more, so that a renamed field is found.
 type report struct {
-	Schema string `json:"schema"`
-	Hangs  []hang `json:"hangs"`
+	Schema  string `json:"schema"`
+	Hangs   []hang `json:"hangs"`
+	Capture struct {
+		Backend  string   `json:"backend"`
+		Degraded []string `json:"degraded"`
+		Skipped  []struct {
+			What string `json:"what"`
+			Why  string `json:"why"`
+		} `json:"skipped"`
+	} `json:"capture"`
 }
 
 type event struct {
@@ -45,7 +53,9 @@ type hang struct {
 		Value string `json:"value"`
 	} `json:"path"`
 	Mount *struct {
-		Kind string `json:"kind"`
+		Kind     string `json:"kind"`
+		Image    string `json:"image"`
+		Attached *bool  `json:"attached"`
 	} `json:"mount"`
 	Volume *struct {
 		Pod *struct {
@@ -58,12 +68,28 @@ type hang struct {
 		PV     string `json:"pv"`
 		Driver string `json:"driver"`
 	} `json:"volume"`
-	KernelStack []string `json:"kernel_stack"`
-	WaitingOn   *struct {
-		Kind string `json:"kind"`
-	} `json:"waiting_on"`
-	Role        string `json:"role"`
-	WaitsBehind string `json:"waits_behind"`
+	KernelStack []string   `json:"kernel_stack"`
+	WaitingOn   *waitingOn `json:"waiting_on"`
+	Role        string     `json:"role"`
+	WaitsBehind string     `json:"waits_behind"`
+	Group       string     `json:"group"`
+}
+
+type waitingOn struct {
+	Kind    string `json:"kind"`
+	Name    string `json:"name"`
+	Address string `json:"address"`
+	State   string `json:"state"`
+	Request *struct {
+		ID     string `json:"id"`
+		Op     string `json:"op"`
+		Target string `json:"target"`
+		ForMS  *int64 `json:"for_ms"`
+	} `json:"request"`
+	OpenRequests *struct {
+		Total int `json:"total"`
+	} `json:"open_requests"`
+	Evidence []string `json:"evidence"`
 }
 
 func parseReport(text []byte) (report, error) {
@@ -153,7 +179,101 @@ func complaints(want hungOp, h hang, minMS, maxMS int64) []string {
 	} else {
 		differ("waiting_on.kind", h.WaitingOn.Kind, slices.Contains(want.WaitsOn, h.WaitingOn.Kind), want.WaitsOn)
 	}
+	bad = append(bad, serverComplaints(want, h, maxMS)...)
 	return append(bad, volumeComplaints(volumes[want.Mount], h)...)
+}
+
+// text prints a value that may be null.
+func text[T any](p *T) string {
+	if p == nil {
+		return "null"
+	}
+	return fmt.Sprint(*p)
+}
+
+// serverComplaints compares whom a hang waits for.
+func serverComplaints(want hungOp, h hang, maxMS int64) []string {
+	on := h.WaitingOn
+	if on == nil {
+		return nil // said already
+	}
+	var bad []string
+	said := strings.Join(on.Evidence, "; ")
+	complain := func(format string, args ...any) { bad = append(bad, fmt.Sprintf(format, args...)) }
+	if want.Server != "" && on.Name != want.Server {
+		complain("waiting_on.name is %q, want %q", on.Name, want.Server)
+	}
+	if want.Server != "" && !strings.Contains(on.Address, "10.99.0.1:") {
+		complain("waiting_on.address is %q", on.Address)
+	}
+	if want.Evidence != "" && !strings.Contains(said, want.Evidence) {
+		complain("evidence is %q, want %q in it", said, want.Evidence)
+	}
+	if want.State != "" && !strings.Contains(on.State, want.State) {
+		complain("waiting_on.state is %q, want %q in it", on.State, want.State)
+	}
+	if want.Request == nil {
+		return bad
+	}
+	q := on.Request
+	if q == nil {
+		return append(bad, "waiting_on.request is null")
+	}
+	if !slices.Contains(want.Request, q.Op) {
+		complain("request.op is %q, want %v", q.Op, want.Request)
+	}
+	if !strings.Contains(q.Target, want.Target) {
+		complain("request.target is %q, want %q in it", q.Target, want.Target)
+	}
+	// The kernel keeps no time of requests to monitors.
+	if q.ForMS == nil && on.Kind != "mon" || q.ForMS != nil && (*q.ForMS < 1000 || *q.ForMS > maxMS) {
+		complain("request.for_ms is %s, want 1000 to %d", text(q.ForMS), maxMS)
+	}
+	if on.OpenRequests == nil || on.OpenRequests.Total < 1 {
+		complain("open_requests is %v, want one at least", on.OpenRequests)
+	}
+	return bad
+}
+
+// unexplained are hangs on ceph of which nothing but a stack is known: no
+// request, page, capability or lock.
+func unexplained(hangs []hang) []string {
+	var bad []string
+	for _, h := range hangs {
+		if h.Mount == nil || h.Task == nil || !slices.Contains([]string{"cephfs", "ceph-fuse", "rbd"}, h.Mount.Kind) {
+			continue
+		}
+		on := h.WaitingOn
+		switch {
+		case on == nil || on.Kind == "unknown":
+		case on.Request != nil:
+			continue
+		case h.Role == "victim" && h.WaitsBehind != "" && len(on.Evidence) > 0:
+			continue
+		case slices.ContainsFunc(on.Evidence, func(e string) bool {
+			return strings.Contains(e, "capabilities") || strings.Contains(e, "umount waits") || strings.Contains(e, "seen twice")
+		}):
+			continue
+		}
+		bad = append(bad, fmt.Sprintf("%s (tid %d) is unexplained: %+v, stack %s", h.Task.Comm, h.Task.TID, on, strings.Join(h.KernelStack, " ")))
+	}
+	return bad
+}
+
+// scattered are images whose hangs are not all in one group.
+func scattered(hangs []hang) []string {
+	groups := make(map[string]string)
+	var bad []string
+	for _, h := range hangs {
+		if h.Mount == nil || h.Mount.Image == "" {
+			continue
+		}
+		if g, ok := groups[h.Mount.Image]; ok && g != h.Group {
+			bad = append(bad, fmt.Sprintf("image %s: %s (tid %d) is in group %q, another in %q", h.Mount.Image, h.Task.Comm, h.Task.TID, h.Group, g))
+		}
+		groups[h.Mount.Image] = h.Group
+	}
+	return bad
 }
 
 func volumeComplaints(want volume, h hang) []string {
@@ -167,6 +287,10 @@ func volumeComplaints(want volume, h hang) []string {
 		bad = append(bad, "mount is null")
 	} else {
 		equal("mount.kind", h.Mount.Kind, want.Kind)
+		equal("mount.image", h.Mount.Image, want.Image)
+		if h.Mount.Attached == nil || *h.Mount.Attached == want.Detached {
+			bad = append(bad, fmt.Sprintf("mount.attached is %s, want %v", text(h.Mount.Attached), !want.Detached))
+		}
 	}
 	if h.Volume == nil {
 		return append(bad, "volume is null")

@@ -127,7 +127,7 @@ func (l *lab) script(limit time.Duration, stdin, name string, args ...string) ou
 	cmd := exec.CommandContext(ctx, "./"+name, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // so that traps run
 	cmd.WaitDelay = 10 * time.Second
-	cmd.Env = append(os.Environ(), "HANGTRACE_CEPH_RUN="+l.run, "HANGTRACE_CEPH_LIFE=900",
+	cmd.Env = append(os.Environ(), "HANGTRACE_CEPH_RUN="+l.run, "HANGTRACE_CEPH_LIFE=1800",
 		fmt.Sprintf("VM_TIMEOUT=%d", int(limit.Seconds())))
 	cmd.Stdin = strings.NewReader(stdin)
 	var stdout, stderr bytes.Buffer

@@ -22,7 +22,7 @@ U
 
 VM_ARCH=${VM_ARCH:-amd64}
 VM_KERNEL=${VM_KERNEL:-6.1}
-MODULES=ceph,rbd,ext4,fuse,virtio_net
+MODULES=ceph,rbd,ext4,xfs,fuse,virtio_net
 VMTEST=$CEPH_DIR/../vm/vmtest
 CLIENT=$RUN/labguest
 

@@ -10,7 +10,7 @@ set -eu
 declare -A packages=(
   [vm]='qemu-system-x86 busybox-static cpio xz-utils zstd lz4 gzip util-linux'
   [arm64]='qemu-system-arm busybox-static cpio xz-utils zstd lz4 gzip util-linux'
-  [ceph]='ceph-mon ceph-osd ceph-mds ceph-mgr ceph-common iproute2 iptables jq e2fsprogs util-linux'
+  [ceph]='ceph-mon ceph-osd ceph-mds ceph-mgr ceph-common ceph-fuse iproute2 iptables jq e2fsprogs xfsprogs util-linux'
 )
 
 (($#)) || set -- vm arm64 ceph

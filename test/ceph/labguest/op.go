@@ -58,9 +58,33 @@ var operations = map[string]operation{
 	"umount": func(p string) (func() (int64, error), error) {
 		return func() (int64, error) { return 0, unix.Unmount(p, 0) }, nil
 	},
+	"chmod": func(p string) (func() (int64, error), error) {
+		return func() (int64, error) { return 0, unix.Chmod(p, 0o600) }, nil
+	},
+	// openwrite opens and writes only when called: what the client may do with
+	// the file is decided then.
+	"openwrite": func(p string) (func() (int64, error), error) {
+		return func() (int64, error) {
+			fd, err := unix.Open(p, unix.O_WRONLY, 0)
+			if err != nil {
+				return 0, err
+			}
+			return result(unix.Write(fd, []byte("x")))
+		}, nil
+	},
 	"ls":    prepareLS,
 	"read":  prepareRead,
 	"fsync": prepareFsync,
+	// chmodfsync leaves a change in the journal's transaction, too.
+	"chmodfsync": func(p string) (func() (int64, error), error) {
+		sync, err := prepareFsync(p)
+		return func() (int64, error) {
+			if err := unix.Chmod(p, 0o640); err != nil {
+				return 0, err
+			}
+			return sync()
+		}, err
+	},
 	"fault": prepareFault,
 }
 
