@@ -40,7 +40,7 @@ const straceDescription = `Every call of the target in strace's lines: no ptrace
    -T               how long each call took
    -a COLUMN        where "=" stands (40)
    -c -C            a table of counts at the end: only, or too; -S ORDER, -U COLUMNS; its times are wall-clock time
-   -k               kernel stacks of the calls that are in flight at the attach
+   -k               stacks, in the kernel and in the program, of the calls that are in flight at the attach
    -q -qq -qqq      no word about attached, about exited threads, about signals
    --ring N         keep the last N calls of each thread, print them when a call takes longer than --threshold (1s)
    --buffer SIZE    what the kernel may be ahead of the lines before calls are lost (16M); 64K to 1G
