@@ -60,12 +60,14 @@ func NFSMounts(text string) []facts.NFSMount {
 // nfsMount reads "device SOURCE mounted on POINT with fstype nfs4 statvers=1.1".
 func nfsMount(line string) (facts.NFSMount, bool) {
 	at := strings.LastIndex(line, " with fstype nfs")
-	mounted := strings.Index(line, " mounted on ")
-	if at < 0 || mounted < 0 || mounted > at {
+	if at < 0 {
 		return facts.NFSMount{}, false
 	}
-	source := strings.TrimPrefix(line[:mounted], "device ")
-	return facts.NFSMount{Source: unescape(source), Point: unescape(line[mounted+len(" mounted on ") : at])}, true
+	source, point, ok := strings.Cut(line[:at], " mounted on ")
+	if !ok {
+		return facts.NFSMount{}, false
+	}
+	return facts.NFSMount{Source: unescape(strings.TrimPrefix(source, "device ")), Point: unescape(point)}, true
 }
 
 // unescape turns \040 back into a blank, as seq_path wrote it.
