@@ -17,14 +17,7 @@ import (
 // TestCeph needs root, the packages of test/vm/install.sh and some minutes:
 // HANGTRACE_TEST_CEPH=1 asks for it, `make test-ceph` sets that.
 func TestCeph(t *testing.T) {
-	if os.Getenv("HANGTRACE_TEST_CEPH") != "1" {
-		t.Skip("left out: needs a Ceph cluster and a guest (try: make test-ceph)")
-	}
-	need(t, os.Geteuid() == 0, "root")
-	for _, c := range []string{"ceph", "ceph-mon", "ceph-osd", "ceph-mds", "ceph-mgr", "rbd", "jq", "ip", "ceph-fuse", "mkfs.ext4", "mkfs.xfs", "qemu-system-x86_64", "cpio", "busybox"} {
-		_, err := exec.LookPath(c)
-		need(t, err == nil, "command "+c+" (try: test/vm/install.sh vm ceph)")
-	}
+	needLab(t, "ceph-fuse", "mkfs.xfs")
 	l := newLab(t)
 	populate(l)
 	installTool(l)

@@ -30,6 +30,20 @@ type output struct {
 // exitGuestFailed is the status of the scripts when the lab itself failed.
 const exitGuestFailed = 125
 
+// needLab leaves a test out where the lab is not wanted or cannot be made.
+func needLab(t *testing.T, commands ...string) {
+	t.Helper()
+	if os.Getenv("HANGTRACE_TEST_CEPH") != "1" {
+		t.Skip("left out: needs a Ceph cluster and a guest (try: make test-ceph)")
+	}
+	need(t, os.Geteuid() == 0, "root")
+	for _, c := range append([]string{"ceph", "ceph-mon", "ceph-osd", "ceph-mds", "ceph-mgr", "rbd", "jq", "ip", "mkfs.ext4",
+		"qemu-system-x86_64", "cpio", "busybox"}, commands...) {
+		_, err := exec.LookPath(c)
+		need(t, err == nil, "command "+c+" (try: test/vm/install.sh vm ceph)")
+	}
+}
+
 // newLab brings everything up, and down again at the end of the test.
 func newLab(t *testing.T) *lab {
 	l := &lab{t: t, run: os.Getenv("HANGTRACE_CEPH_RUN")}
@@ -47,12 +61,19 @@ func newLab(t *testing.T) *lab {
 		if t.Failed() {
 			l.explain()
 		}
-		l.down()
+		if os.Getenv("HANGTRACE_CEPH_KEEP") != "1" { // to look at it by hand
+			l.down()
+		}
 	})
 	l.together(
 		func() error { return l.retry("cephlab.sh", 120*time.Second) },
 		func() error { return l.retry("vm.sh", 240*time.Second) },
 	)
+	// A second attempt at the cluster makes its network anew, without the guest.
+	if l.script(30*time.Second, "true", "vm.sh", "sh").code != 0 {
+		l.script(30*time.Second, "", "vm.sh", "down")
+		l.together(func() error { return l.retry("vm.sh", 240*time.Second) })
+	}
 	return l
 }
 

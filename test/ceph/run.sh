@@ -37,7 +37,7 @@ trap 'exit 143' TERM HUP
 
 # In the background, so that a signal does not have to wait. The children must
 # not inherit the lock: it has to end with this process.
-setsid go test -count=1 -v -timeout 20m -run TestCeph "$@" . </dev/null 8>&- &
+setsid go test -count=1 -v -timeout 40m -run TestCeph "$@" . </dev/null 8>&- &
 tests=$!
 status=0
 wait "$tests" || status=$?

@@ -35,6 +35,9 @@ func TestScanPodThatWaits(t *testing.T) {
 	require.Equal(t, correlate.ClassOrphanMount, list[0].Class)
 	require.Equal(t, correlate.ClassOrphanDir, list[1].Class)
 	s.clean("--kubelet-pods=none", "--min-age=1h")
+	for _, class := range []correlate.Class{correlate.ClassOrphanMount, correlate.ClassOrphanDir} {
+		tool(t, s.Sandbox, exitHung, append([]string{"scan", "--fail-on=stale_rbd_device," + string(class)}, s.flags("--kubelet-pods=none")...)...)
+	}
 
 	kubelet.Close() // a kubelet that is down is no kubelet without pods
 	list, r, _ = s.scan(known)
