@@ -78,7 +78,8 @@ map vol 0
 g=$(global rbd.csi.ceph.com "$RBD_HANDLE")
 vol_data "$g" rbd.csi.ceph.com "$RBD_PV" "$RBD_HANDLE"
 mkdir -p "$g/globalmount/$RBD_HANDLE"
-mount -t ext4 /dev/rbd0 "$g/globalmount/$RBD_HANDLE"
+# A slow machine must not see the journal commit before the servers are silent.
+mount -t ext4 -o commit=30 /dev/rbd0 "$g/globalmount/$RBD_HANDLE"
 vol_data "$pods/$RBD_UID/volumes/kubernetes.io~csi/$RBD_PV" rbd.csi.ceph.com "$RBD_PV" "$RBD_HANDLE"
 bind "$g/globalmount/$RBD_HANDLE" "$pods/$RBD_UID/volumes/kubernetes.io~csi/$RBD_PV/mount"
 

@@ -205,7 +205,7 @@ var phases = []phase{
 			{Name: "fsync of xfs on rbd", Op: "fsync", Mount: xfsMount, Path: "dirty", States: "D", Frames: writebackWait, Reason: "in_syscall", Syscalls: []string{"fsync"}, WaitsOn: onOSD, Server: "osd.0", Request: []string{"write"}, Target: "rbd_data.", Evidence: "rbd image: rbd/volx"},
 			{Name: "statfs", Op: "statfs", Mount: flatMount, States: "S", Frames: []string{"wait_generic_request"}, Reason: "in_syscall", Syscalls: []string{"statfs"}, WaitsOn: onMON, Server: "mon.0", Request: []string{"statfs"}},
 		},
-		VictimsAfter: 8 * time.Second, // the journal commits every 5 s
+		VictimsAfter: 33 * time.Second, // the journal commits after 30 s
 		Victims: []hungOp{
 			{Name: "chmod behind the journal", Op: "chmod", Mount: rbdMount, Path: "dirty", States: "D", Frames: []string{"do_get_write_access", "wait_transaction_locked", "start_this_handle", "add_transaction_credits"}, Reason: "in_syscall", Syscalls: []string{"fchmodat", "chmod"}, WaitsOn: onLock, Behind: "jbd2"},
 		},
