@@ -51,6 +51,12 @@ func TestStraceShowsWhatHangsAlready(t *testing.T) {
 	}
 	v := s.victim("ops", append([]string{fs.MountPoint}, ops...)...)
 	lines := s.hang(v, fs, len(ops))
+	for _, l := range lines { // which are written just before the calls
+		s.until(l.Op+" blocks", func() bool {
+			th, err := testkit.ReadThread(v.PID, l.TID)
+			return err == nil && th.Wchan == "request_wait_answer"
+		})
+	}
 	pastThreshold()
 	for _, l := range lines {
 		state, _ := stateOf(t, v.PID, l.TID)
