@@ -23,12 +23,14 @@ func Quote(s string, cut bool) string {
 // it are escaped, so that the end is certain; the kernel's mark of a removed
 // file stands behind it.
 //
-// What begins with < is no path and has its brackets already.
+// What begins with < is no path and has its brackets already; names in it are
+// escaped like others.
 func Bracket(path string) string {
-	if strings.HasPrefix(path, "<") {
-		return path
-	}
 	var b strings.Builder
+	if strings.HasPrefix(path, "<") {
+		escape(&b, path, "")
+		return b.String()
+	}
 	path, deleted := strings.CutSuffix(path, " (deleted)")
 	b.WriteByte('<')
 	escape(&b, path, `<>`)
