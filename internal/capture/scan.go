@@ -3,6 +3,7 @@ package capture
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -131,10 +132,16 @@ func (sc *scan) sysfs() {
 	sc.out.Supers = storage.Superblocks(sc.Session.opts.Sys)
 }
 
+// mountsFuse tells whether a table has a FUSE mount: the control file system,
+// which lists connections, may not be mounted.
+func mountsFuse(t facts.MountTable) bool {
+	return strings.Contains(t.Text, " - fuse ") || strings.Contains(t.Text, " - fuse.") || strings.Contains(t.Text, " - fuseblk ")
+}
+
 // walk reads the kernel's own list of superblocks where that is possible and
 // there is anything to read.
 func (sc *scan) walk(ctx context.Context) {
-	remote := len(sc.snap.Fuse) > 0 || slices.ContainsFunc(sc.out.BDIs, cephBDI) ||
+	remote := len(sc.snap.Fuse) > 0 || slices.ContainsFunc(sc.snap.Mounts, mountsFuse) || slices.ContainsFunc(sc.out.BDIs, cephBDI) ||
 		slices.ContainsFunc(sc.snap.Blocks, func(b facts.BlockDevice) bool { return b.Driver == "rbd" })
 	if !remote || sc.backend.name() != facts.BackendBPF || ctx.Err() != nil {
 		return

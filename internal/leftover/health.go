@@ -216,7 +216,8 @@ func clientOf(name string) string {
 // dead tells whether the daemon of a FUSE file system is gone for good: every
 // call on it then fails with ENOTCONN.
 func (n *node) dead(s *super) (bool, string) {
-	if s.fuse == nil && s.kernel == nil && s.probe == nil {
+	number, known := n.connection(s)
+	if !known && s.kernel == nil && s.probe == nil {
 		return false, ""
 	}
 	if s.kernel != nil && s.kernel.Fuse != nil {
@@ -225,18 +226,35 @@ func (n *node) dead(s *super) (bool, string) {
 		}
 		return false, ""
 	}
-	if s.probe != nil && s.fuse != nil && (s.probe.Errno == "ENOTCONN" || s.probe.Errno == "ECONNABORTED") {
+	if s.probe != nil && known && (s.probe.Errno == "ENOTCONN" || s.probe.Errno == "ECONNABORTED") {
 		return true, "a probe was answered with " + s.probe.Errno + " by the kernel itself"
 	}
-	if s.fuse == nil || !n.scan.DaemonsNumbered || s.fstype == "virtiofs" || !n.before(s.fuse.Number) {
+	if !known || !n.scan.DaemonsNumbered || s.fstype == "virtiofs" {
 		return false, ""
 	}
 	for _, d := range n.scan.Daemons {
-		if d.Number == s.fuse.Number {
+		if d.Number == number {
 			return false, ""
 		}
 	}
 	return true, "no process has /dev/fuse open for this connection"
+}
+
+// connection is the number of a superblock's FUSE connection, if it was there
+// before the daemons were looked for: a later one has a daemon that was missed.
+// Where the control file system shows no connection at all, a mount tells: the
+// tables are read before the daemons, and the number is the device's.
+func (n *node) connection(s *super) (number uint32, known bool) {
+	if s.fuse != nil {
+		return s.fuse.Number, n.before(s.fuse.Number)
+	}
+	var major, minor uint32
+	mounted := len(s.host)+len(s.foreign) > 0
+	if len(n.snap.Fuse) > 0 || !mounted || s.kind != mounts.KindFuse && s.kind != mounts.KindCephFuse {
+		return 0, false
+	}
+	_, err := fmt.Sscanf(s.device, "%d:%d", &major, &minor)
+	return major<<20 | minor, err == nil
 }
 
 // before tells whether a connection was there when the scan began: one that was

@@ -121,6 +121,15 @@ func TestJudge(t *testing.T) {
 			deadFuse(s)
 			s.Scan.FuseBefore = nil
 		}, "", ""},
+		{"dead daemon, and no control file system", func(s *facts.Snapshot, _ *correlate.Report) {
+			deadFuse(s)
+			s.Fuse, s.Scan.FuseBefore = nil, nil
+		}, correlate.ClassDeadFuse, "umount /mnt/f"},
+		{"living daemon, and no control file system", func(s *facts.Snapshot, _ *correlate.Report) {
+			deadFuse(s)
+			s.Fuse, s.Scan.FuseBefore = nil, nil
+			s.Scan.Daemons = []facts.FuseDaemon{{PID: 9, State: "S", Number: 60}}
+		}, "", ""},
 		{"kernel without numbers", func(s *facts.Snapshot, _ *correlate.Report) {
 			deadFuse(s)
 			s.Scan.DaemonsNumbered = false

@@ -443,7 +443,8 @@ func (l *lab) checkEvents(p phase, ops []started, events []event, maxMS int64) {
 func (l *lab) returned(ops []started) {
 	for _, o := range ops {
 		l.in(o.Name, func(l *lab) {
-			l.mustGuest(60*time.Second, "for i in $(seq 300); do grep -q done "+o.out+" && exit 0; sleep 0.1; done; cat "+o.out+"; exit 1")
+			// A killed MDS that comes back waits for its clients first.
+			l.mustGuest(150*time.Second, "for i in $(seq 1200); do grep -q done "+o.out+" && exit 0; sleep 0.1; done; cat "+o.out+"; exit 1")
 		})
 	}
 }
