@@ -115,10 +115,19 @@ func prepareFsync(p string) (func() (int64, error), error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := unix.Pwrite(fd, make([]byte, 4096), 0); err != nil {
+	// Once while the servers answer: from then on the page and the right to write
+	// it are here. And once before the call: what was written may be clean again
+	// when they are silent.
+	page := make([]byte, 4096)
+	if _, err := unix.Pwrite(fd, page, 0); err != nil {
 		return nil, err
 	}
-	return func() (int64, error) { return 0, unix.Fsync(fd) }, nil
+	return func() (int64, error) {
+		if _, err := unix.Pwrite(fd, page, 0); err != nil {
+			return 0, err
+		}
+		return 0, unix.Fsync(fd)
+	}, nil
 }
 
 // prepareFault maps the file: the "call" is a page fault, outside any syscall.
