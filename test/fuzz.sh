@@ -1,7 +1,8 @@
 #!/bin/bash
 # fuzz.sh: runs every fuzzer of the project, one after the other.
 #
-#   fuzz.sh [TIME [NAME...]]   TIME for each (default 10s), only those NAMEs
+#   fuzz.sh [TIME [NAME...]]   TIME for each (default 10s, or 3000x: so many
+#                              inputs), only those NAMEs
 #
 # What a fuzzer finds stays in its package's testdata/fuzz, to be fixed and
 # committed. Ends non-zero if any found something.
@@ -17,6 +18,8 @@ while IFS=: read -r file function; do
   (($#)) && [[ " $* " != *" $name "* ]] && continue
   printf '%-24s ./%s\n' "$name" "$(dirname "$file")"
   if ! out=$(go test -run '^$' -fuzz "^$name\$" -fuzztime "$time" "./$(dirname "$file")" 2>&1); then
+    # The go tool calls it a failure when its clock runs out within an input.
+    if grep -q 'context deadline exceeded' <<<"$out" && ! grep -qE 'Failing input|panic' <<<"$out"; then continue; fi
     printf '%s\n' "$out"
     found+=("$name")
   fi
