@@ -1,6 +1,10 @@
 package correlate
 
-import "time"
+import (
+	"time"
+
+	"github.com/hangtrace/hangtrace/internal/events"
+)
 
 // OpenRequests counts one client's requests to one server, whether a thread
 // waits for them or not (aborted, not yet safe on disk, read ahead).
@@ -13,6 +17,29 @@ type OpenRequests struct {
 	Unwaited *int `json:"unwaited"`
 	// OldestMS is nil where the kernel keeps no time.
 	OldestMS *int64 `json:"oldest_ms"`
+}
+
+// openKey names a server of one client whose requests are counted.
+type openKey struct {
+	kind   string
+	dev    events.Dev
+	client uint64
+	rank   int
+}
+
+// counted counts a server's requests once, not for each of ten thousand threads
+// that wait for it.
+func (w *world) counted(key openKey, count func(*OpenRequests)) OpenRequests {
+	o := w.open[key]
+	if o == nil {
+		o = &OpenRequests{}
+		count(o)
+		if w.open == nil {
+			w.open = make(map[openKey]*OpenRequests)
+		}
+		w.open[key] = o
+	}
+	return *o
 }
 
 func (o *OpenRequests) add(ageNS uint64, waiters int, threshold time.Duration) {

@@ -155,12 +155,13 @@ func monitorLost(c *events.CephClient) bool { return c.Hunting || c.MonConn.Lost
 
 // openMDS counts a client's requests to one MDS, whoever waits for them.
 func (w *world) openMDS(dev events.Dev, rank int) *OpenRequests {
-	var o OpenRequests
-	for i := range w.walk.MDSRequests {
-		if q := &w.walk.MDSRequests[i]; q.Dev == dev && q.Rank == rank {
-			o.add(q.AgeNS, len(q.Waiters), w.opts.Threshold)
+	o := w.counted(openKey{kind: "mds", dev: dev, rank: rank}, func(o *OpenRequests) {
+		for i := range w.walk.MDSRequests {
+			if q := &w.walk.MDSRequests[i]; q.Dev == dev && q.Rank == rank {
+				o.add(q.AgeNS, len(q.Waiters), w.opts.Threshold)
+			}
 		}
-	}
+	})
 	return o.orNil()
 }
 
@@ -195,12 +196,13 @@ func (w *world) osdWait(q *events.OSDRequest) *explained {
 }
 
 func (w *world) openOSD(client uint64, osd int) *OpenRequests {
-	var o OpenRequests
-	for i := range w.walk.OSDRequests {
-		if q := &w.walk.OSDRequests[i]; q.Client == client && q.OSD == osd && !q.Linger {
-			o.add(q.AgeNS, len(q.Waiters), w.opts.Threshold)
+	o := w.counted(openKey{kind: "osd", client: client, rank: osd}, func(o *OpenRequests) {
+		for i := range w.walk.OSDRequests {
+			if q := &w.walk.OSDRequests[i]; q.Client == client && q.OSD == osd && !q.Linger {
+				o.add(q.AgeNS, len(q.Waiters), w.opts.Threshold)
+			}
 		}
-	}
+	})
 	return o.orNil()
 }
 

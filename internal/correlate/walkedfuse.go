@@ -46,12 +46,13 @@ func (w *world) fuseOpen(on *WaitingOn, dev events.Dev) {
 		if sb.Fuse == nil || sb.Dev != dev {
 			continue
 		}
-		var o OpenRequests
-		for i := range w.walk.FuseRequests {
-			if r := &w.walk.FuseRequests[i]; r.Dev == dev {
-				o.add(r.AgeNS, len(r.Waiters), w.opts.Threshold)
+		o := w.counted(openKey{kind: "fuse", dev: dev}, func(o *OpenRequests) {
+			for i := range w.walk.FuseRequests {
+				if r := &w.walk.FuseRequests[i]; r.Dev == dev {
+					o.add(r.AgeNS, len(r.Waiters), w.opts.Threshold)
+				}
 			}
-		}
+		})
 		o.Total = max(o.Total, sb.Fuse.Waiting)
 		on.OpenRequests = o.orNil()
 		on.Evidence = append(on.Evidence, fmt.Sprintf("requests waiting: %d", sb.Fuse.Waiting))

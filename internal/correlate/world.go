@@ -112,9 +112,10 @@ type world struct {
 	lastRemedies  List[Remedy]
 	lastWarnings  List[string]
 	walk          events.Walk
-	explained     map[int]*explained       // by TID
-	journals      map[string]int           // TIDs of journal threads by name; made when first asked for
-	users         map[int]*facts.UserStack // by TID; made when first asked for
+	open          map[openKey]*OpenRequests // made when first asked for
+	explained     map[int]*explained        // by TID
+	journals      map[string]int            // TIDs of journal threads by name; made when first asked for
+	users         map[int]*facts.UserStack  // by TID; made when first asked for
 	ofDevice      map[string]*facts.CephState
 	clientIndexes map[*facts.CephState]*clientIndex
 	candidateSets map[candidateKey]*candidateSet
