@@ -40,6 +40,7 @@ enum record_flags {
 	FILE_DETACHED = 1 << 5, /* the mount is in no mount namespace any more */
 	FILE_HAS_PATH = 1 << 6,
 	CWD_DETACHED = 1 << 7,
+	TASK_RESTING = 1 << 8, /* in the wait that user space judged already */
 };
 
 struct record_header {

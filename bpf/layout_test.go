@@ -307,7 +307,7 @@ func taskLayout(t *testing.T, spec *btf.Spec) {
 	im.put("stack_len", 2)
 	im.put("cwd_dev", 0x123<<20|0x45678)
 	flag := func(name string) uint64 { return headerConstant(t, name) }
-	im.put("flags", flag("TASK_HAS_REGS")|flag("CWD_DETACHED"))
+	im.put("flags", flag("TASK_HAS_REGS")|flag("CWD_DETACHED")|flag("TASK_RESTING"))
 	data := im.header(headerConstant(t, "RECORD_TASK"), words(0xffffffff81000001, 0xffffffff81000002))
 
 	list, err := events.DecodeTasks(facts.Pass{Format: facts.FormatBPFTask, Data: append(data, data...)})

@@ -37,6 +37,23 @@ struct {
 	__type(value, u8);
 } file_targets SEC(".maps");
 
+/*
+ * Threads in a wait that was judged to be none on a file system, by TID. As long
+ * as such a thread does not run, its registers and stack are what they were, and
+ * most threads of a node do not run for hours.
+ */
+struct rest {
+	u64 start_ns;
+	u64 switches;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, 1);
+	__type(key, u32);
+	__type(value, struct rest);
+} resting SEC(".maps");
+
 u64 stats[STAT_MAX];
 
 struct task_buffer {
@@ -183,6 +200,32 @@ static __always_inline void fill_task(struct task_record *r, struct task_struct 
 				  &BPF_CORE_READ(t, group_leader)->comm);
 }
 
+/* What tells that a thread still rests, and little else. */
+static __always_inline bool fill_resting(struct task_record *r, struct task_struct *t)
+{
+	u32 tid = BPF_CORE_READ(t, pid);
+	struct rest *rest = bpf_map_lookup_elem(&resting, &tid);
+
+	if (!rest)
+		return false;
+	r->nvcsw = BPF_CORE_READ(t, nvcsw);
+	r->nivcsw = BPF_CORE_READ(t, nivcsw);
+	r->start_ns = BPF_CORE_READ(t, start_boottime);
+	r->state = task_state(t);
+	if (r->nvcsw + r->nivcsw != rest->switches || r->start_ns != rest->start_ns || !r->state)
+		return false;
+	r->h.kind = RECORD_TASK;
+	r->sampled_ns = bpf_ktime_get_ns();
+	r->nr = -1;
+	r->tid = tid;
+	r->pid = BPF_CORE_READ(t, tgid);
+	r->ppid = BPF_CORE_READ(t, real_parent, tgid);
+	r->task_flags = BPF_CORE_READ(t, flags);
+	r->mount_ns = BPF_CORE_READ(t, nsproxy, mnt_ns, ns.inum);
+	r->flags = TASK_RESTING;
+	return true;
+}
+
 SEC("iter/task") int snapshot_tasks(struct bpf_iter__task *ctx)
 {
 	struct task_buffer *b = &task_buf;
@@ -193,6 +236,12 @@ SEC("iter/task") int snapshot_tasks(struct bpf_iter__task *ctx)
 	if (!t || !wanted(t))
 		return 0;
 	__builtin_memset(&b->r, 0, sizeof(b->r));
+	if (fill_resting(&b->r, t)) {
+		b->r.h.size = sizeof(b->r);
+		if (bpf_seq_write(ctx->meta->seq, b, sizeof(b->r)))
+			__sync_fetch_and_add(&stats[STAT_SEQ_FULL], 1);
+		return 0;
+	}
 	fill_task(&b->r, t);
 	fill_registers(&b->r, t);
 	fill_namespaces(&b->r, t);

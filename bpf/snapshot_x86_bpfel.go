@@ -20,6 +20,12 @@ type SnapshotClocks struct {
 	LastArrivalNs uint64
 }
 
+type SnapshotRest struct {
+	_        structs.HostLayout
+	StartNs  uint64
+	Switches uint64
+}
+
 type SnapshotSnapshotConfig struct {
 	_             structs.HostLayout
 	All           uint32
@@ -38,6 +44,7 @@ type SnapshotSymbolText struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	SnapshotMapFileTargets          = "file_targets"
+	SnapshotMapResting              = "resting"
 	SnapshotMapSymbolAddrs          = "symbol_addrs"
 	SnapshotMapSymbolTexts          = "symbol_texts"
 	SnapshotMapTargets              = "targets"
@@ -105,6 +112,7 @@ type SnapshotProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type SnapshotMapSpecs struct {
 	FileTargets *ebpf.MapSpec `ebpf:"file_targets"`
+	Resting     *ebpf.MapSpec `ebpf:"resting"`
 	SymbolAddrs *ebpf.MapSpec `ebpf:"symbol_addrs"`
 	SymbolTexts *ebpf.MapSpec `ebpf:"symbol_texts"`
 	Targets     *ebpf.MapSpec `ebpf:"targets"`
@@ -140,6 +148,7 @@ func (o *SnapshotObjects) Close() error {
 // It can be passed to LoadSnapshotObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SnapshotMaps struct {
 	FileTargets *ebpf.Map `ebpf:"file_targets"`
+	Resting     *ebpf.Map `ebpf:"resting"`
 	SymbolAddrs *ebpf.Map `ebpf:"symbol_addrs"`
 	SymbolTexts *ebpf.Map `ebpf:"symbol_texts"`
 	Targets     *ebpf.Map `ebpf:"targets"`
@@ -148,6 +157,7 @@ type SnapshotMaps struct {
 func (m *SnapshotMaps) Close() error {
 	return _SnapshotClose(
 		m.FileTargets,
+		m.Resting,
 		m.SymbolAddrs,
 		m.SymbolTexts,
 		m.Targets,

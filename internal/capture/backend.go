@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hangtrace/hangtrace/internal/correlate"
 	"github.com/hangtrace/hangtrace/internal/expendable"
 	"github.com/hangtrace/hangtrace/internal/facts"
 	"github.com/hangtrace/hangtrace/internal/loader"
@@ -28,6 +29,8 @@ type backend interface {
 	// detail adds to the last pass what costs more: calls and stacks of the
 	// given threads. It returns the pass unchanged where it has them already.
 	detail(ctx context.Context, p facts.Pass, threads map[int][]int) (facts.Pass, []facts.Skipped)
+	// rest tells which threads a pass need not look into while they sleep on.
+	rest(list []correlate.Rest, alive func(tid int) bool) error
 	files(pids []int) (facts.Pass, error)
 	// filePaths tells whether files gives paths.
 	filePaths() bool
@@ -88,6 +91,14 @@ func (b *bpfBackend) pass(context.Context) (facts.Pass, error) { return b.s.Task
 
 func (b *bpfBackend) detail(_ context.Context, p facts.Pass, _ map[int][]int) (facts.Pass, []facts.Skipped) {
 	return p, nil
+}
+
+func (b *bpfBackend) rest(list []correlate.Rest, alive func(tid int) bool) error {
+	rests := make([]loader.Rest, len(list))
+	for i, r := range list {
+		rests[i] = loader.Rest(r)
+	}
+	return b.s.Rest(rests, alive)
 }
 
 func (b *bpfBackend) files(pids []int) (facts.Pass, error) { return b.s.Files(pids) }
@@ -219,6 +230,8 @@ func (b *procBackend) detail(ctx context.Context, p facts.Pass, threads map[int]
 	}
 	return p, skipped
 }
+
+func (b *procBackend) rest([]correlate.Rest, func(int) bool) error { return nil }
 
 func (b *procBackend) files([]int) (facts.Pass, error) {
 	return facts.Pass{}, loader.ErrNotSupported

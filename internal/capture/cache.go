@@ -40,6 +40,7 @@ func (m *memo[K, V]) turn() { m.before, m.now = m.now, nil }
 // cache keeps what need not be read again on every tick of a live session.
 type cache struct {
 	theNode   *facts.Node
+	clock     facts.Clock // when it was calibrated last
 	symbols   map[uint64]string
 	mountinfo map[uint32][]byte
 	// readers are processes that see the mount namespaces of the last look.
@@ -52,6 +53,7 @@ type cache struct {
 	// jammed are processes that a child hung on while it was asked about others.
 	jammed     map[int]bool
 	kubeletPID int
+	noKubelet  time.Time // when none was found: looking reads all of /proc
 	kube       *facts.Kube
 	kubeRead   time.Time
 	daemons    []facts.FuseDaemon

@@ -88,6 +88,23 @@ func (s *Session) symbols(snap *facts.Snapshot, skip func(string, error)) {
 	maps.Copy(s.cache.symbols, names)
 }
 
+// rest has the passes to come leave out what need not be looked into again.
+func (s *Session) rest(snap *facts.Snapshot) {
+	rests, err := correlate.Rests(snap, s.opts.Judge.Decoded)
+	if err != nil || len(rests) == 0 {
+		return
+	}
+	var seen map[int]bool
+	alive := func(tid int) bool {
+		if seen == nil {
+			seen = correlate.TIDs(snap, s.opts.Judge.Decoded)
+		}
+		return seen[tid]
+	}
+	// Without it the next pass costs more, and says the same.
+	_ = s.backend.rest(rests, alive)
+}
+
 // targetFacts describes the targets; with every process as a target only the
 // suspects are described, later.
 func (s *Session) targetFacts(snap *facts.Snapshot) {

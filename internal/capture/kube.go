@@ -20,6 +20,8 @@ import (
 )
 
 const (
+	// kubeletFresh is how long it is believed that no kubelet runs.
+	kubeletFresh = 30 * time.Second
 	// kubeFresh is how long the list of pods is good for.
 	kubeFresh = 30 * time.Second
 	// criMost bounds the question to the container runtime, which may itself
@@ -40,10 +42,14 @@ func (s *Session) hostPID() int {
 		}
 		s.cache.kubeletPID = 0
 	}
+	if time.Since(s.cache.noKubelet) < kubeletFresh {
+		return 1
+	}
 	if found, err := s.opts.Proc.ByName("kubelet"); err == nil && len(found) > 0 {
 		s.cache.kubeletPID = found[0].PID
 		return found[0].PID
 	}
+	s.cache.noKubelet = time.Now()
 	return 1
 }
 

@@ -40,6 +40,10 @@ type Options struct {
 	// Children looks at the children of targets, too: the caller makes them
 	// targets. This field is optional, and of the bpf backend only.
 	Children bool
+	// Again tells that many looks will follow: then threads that keep waiting
+	// for no file system are not looked into again and again. This field is
+	// optional.
+	Again bool
 	// InFlight gives the live tracer's calls in flight. This field is
 	// optional.
 	InFlight func(facts.Clock) facts.Pass
@@ -142,6 +146,24 @@ func (s *Session) Clock() facts.Clock {
 	return c
 }
 
+// calibrated is how long the scheduler's clock is taken to keep its distance
+// from CLOCK_MONOTONIC, which is steered by parts per million.
+const calibrated = 10 * time.Second
+
+// calibrate fills in the scheduler's clock.
+func (s *Session) calibrate(c *facts.Clock) error {
+	if known := &s.cache.clock; known.SchedCalibrated && c.MonoNS-known.MonoNS < int64(calibrated) {
+		c.SchedToMonoNS, c.SchedErrorNS, c.SchedCalibrated = known.SchedToMonoNS, known.SchedErrorNS, true
+		c.HZ, c.JiffiesRef, c.JiffiesMonoNS = known.HZ, known.JiffiesRef, known.JiffiesMonoNS
+		return nil
+	}
+	err := s.backend.clock(c)
+	if err == nil {
+		s.cache.clock = *c
+	}
+	return err
+}
+
 // gap is the time between two passes of one snapshot.
 func (s *Session) gap() time.Duration {
 	switch {
@@ -210,7 +232,7 @@ func (s *Session) Tick(ctx context.Context) (*facts.Snapshot, error) {
 		return nil, err
 	}
 	snap.Clock, snap.TakenAt = s.opts.Proc.Clock()
-	if err := s.backend.clock(&snap.Clock); err != nil && s.backend.name() == facts.BackendBPF {
+	if err := s.calibrate(&snap.Clock); err != nil && s.backend.name() == facts.BackendBPF {
 		snap.Degraded = append(snap.Degraded, "blocked since when is known only as far as hangtrace watched: "+err.Error())
 	}
 	if s.last != nil {
@@ -223,6 +245,9 @@ func (s *Session) Tick(ctx context.Context) (*facts.Snapshot, error) {
 	}
 	snap.Degraded = append(snap.Degraded, s.backend.degraded()...)
 	s.gather(ctx, snap)
+	if s.opts.Again {
+		s.rest(snap)
+	}
 	s.cache.turn()
 	for _, c := range s.opts.Runner.Abandoned() {
 		snap.Skipped = append(snap.Skipped, c.Skipped())

@@ -62,3 +62,26 @@ func TestDecodedForgets(t *testing.T) {
 		require.LessOrEqual(t, len(d.tasks)+len(d.sightings), 2)
 	}
 }
+
+// TestRests: what waits by nature need not be looked into again, what may hang
+// must be, and what rests already is not named twice.
+func TestRests(t *testing.T) {
+	s := newScene()
+	s.thread(1, nrFutexWait, nil, "futex_wait_queue futex_wait do_futex"+inCall)
+	s.thread(2, nrRead, []uint64{9}, "anon_pipe_read vfs_read"+inCall)
+	s.thread(3, nrFstatat, []uint64{atFDCWD, s.str(fuseVol + "/f")}, fuseStat)
+	s.thread(4, nrFutexWait, nil, "futex_wait_queue futex_wait do_futex"+inCall)
+	s.moved[4] = true
+	s.thread(5, nrFutexWait, nil, "futex_wait_queue futex_wait do_futex"+inCall).State = stateD
+	s.thread(6, nrFutexWait, nil, "").Resting = true
+	s.thread(7, nrStat, nil, lockWalk)
+	list, err := Rests(s.snapshot(), nil)
+	require.NoError(t, err)
+	var tids []int
+	for _, r := range list {
+		tids = append(tids, r.TID)
+		require.Equal(t, uint64(5), r.Switches)
+	}
+	require.Equal(t, []int{1, 2}, tids)
+	require.Len(t, s.judge(t, options(t, "all")).Hangs, 1)
+}

@@ -58,6 +58,44 @@ func StackAddresses(snap *facts.Snapshot, d *Decoded) ([]uint64, error) {
 	return addrs, nil
 }
 
+// Rest is a thread's stay in a wait that is none on a file system.
+type Rest struct {
+	TID                   int
+	StartBootNS, Switches uint64
+}
+
+// Rests lists the threads of a snapshot that slept through in a wait that their
+// call or their stack shows to be long by nature: until they run again, there is nothing more
+// to know of them. Those that the capture knows already are not listed.
+func Rests(snap *facts.Snapshot, d *Decoded) ([]Rest, error) {
+	w, err := newWorld(snap, Options{Decoded: d})
+	if err != nil {
+		return nil, err
+	}
+	var list []Rest
+	for i := range w.last {
+		t := &w.last[i]
+		if t.Resting || uninterruptible(t) || !w.still(t) || w.suspicious(t) {
+			continue
+		}
+		// A call that is long by nature need not have its stack looked at.
+		if w.waitsByNature(t) || w.view(t).kind == waitIdle {
+			list = append(list, Rest{t.TID, t.StartBootNS, t.Switches()})
+		}
+	}
+	return list, nil
+}
+
+// TIDs are the threads of the last pass.
+func TIDs(snap *facts.Snapshot, d *Decoded) map[int]bool {
+	list, _ := d.passTasks(snap.Passes[len(snap.Passes)-1]) // as far as it can be read
+	seen := make(map[int]bool, len(list))
+	for i := range list {
+		seen[list[i].TID] = true
+	}
+	return seen
+}
+
 func uninterruptible(t *events.Task) bool {
 	return t.State&events.StateUninterruptible != 0
 }
@@ -89,6 +127,9 @@ func Suspects(snap *facts.Snapshot, d *Decoded) ([]Suspect, error) {
 // suspicious tells whether a thread that slept through may be in a file-system
 // wait. It says yes too often rather than too seldom: the facts decide later.
 func (w *world) suspicious(t *events.Task) bool {
+	if t.Resting {
+		return false
+	}
 	v := w.view(t)
 	if v.kind == waitFS || v.kind == waitPage && !w.waitsByNature(t) {
 		return v.kind == waitFS || uninterruptible(t)

@@ -125,7 +125,6 @@ type world struct {
 func newWorld(snap *facts.Snapshot, opts Options) (*world, error) {
 	w := &world{
 		snap: snap, opts: opts, arch: syscalls.Arch(snap.Node.Arch),
-		byTID: make(map[int]*events.Task),
 		files: make(map[fdKey]*events.File), links: make(map[linkKey]*facts.Link),
 		strings: make(map[stringKey]*facts.UserString), procs: make(map[int]*facts.Process),
 		resolved: make(map[string]string), inFlight: make(map[int]*events.Call),
@@ -144,6 +143,7 @@ func newWorld(snap *facts.Snapshot, opts Options) (*world, error) {
 			return nil, err
 		}
 	}
+	w.byTID = make(map[int]*events.Task, len(w.last))
 	for i := range w.last {
 		w.byTID[w.last[i].TID] = &w.last[i]
 	}

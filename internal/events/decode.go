@@ -26,6 +26,7 @@ const (
 	flagFileDetached  = 1 << 5
 	flagFileHasPath   = 1 << 6
 	flagCwdDetached   = 1 << 7
+	flagResting       = 1 << 8
 
 	headerSize = 8
 	taskSize   = 224
@@ -140,6 +141,7 @@ func decodeTask(rec []byte) (t Task, stack []byte, err error) {
 	t.HasRegs = flags&flagHasRegs != 0
 	t.Compat = flags&flagCompat != 0
 	t.CwdDetached = flags&flagCwdDetached != 0
+	t.Resting = flags&flagResting != 0
 	t.MountNS, t.PIDNS = f.u32(), f.u32()
 	t.BlockerTID = int(f.u32())
 	dev := f.u32()

@@ -109,7 +109,7 @@ func start(opts Options) (*session, error) {
 		opts.Mode = ModeAuto
 	}
 	sample := opts.Mode.samples(s.targets)
-	opts.Capture.Children = sample
+	opts.Capture.Children, opts.Capture.Again = sample, true
 	var err error
 	if s.capture, err = capture.New(opts.Capture); err != nil {
 		return nil, err

@@ -1,9 +1,9 @@
 package loader
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -41,6 +41,8 @@ type Snapshotter struct {
 	opts     SnapshotOptions
 	files    *ebpf.Program
 	degraded []string
+	lastSize int                 // of the last pass
+	rests    map[uint32]struct{} // the keys of the map of resting threads
 }
 
 // variant is one set of programs to try, best first.
@@ -110,7 +112,7 @@ func loadSnapshot(opts SnapshotOptions, v variant) (*Snapshotter, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Snapshotter{coll: coll, opts: opts, files: coll.Programs["snapshot_files"]}
+	s := &Snapshotter{coll: coll, opts: opts, files: coll.Programs["snapshot_files"], rests: make(map[uint32]struct{})}
 	if s.files == nil {
 		s.files = coll.Programs["snapshot_files_nopath"]
 	}
@@ -136,10 +138,11 @@ func (s *Snapshotter) SetTargets(pids []int) error {
 
 // Tasks samples the threads.
 func (s *Snapshotter) Tasks() (facts.Pass, error) {
-	data, err := readIterator(s.coll.Programs["snapshot_tasks"])
+	data, err := readIteratorInto(s.coll.Programs["snapshot_tasks"], s.lastSize+s.lastSize/8)
 	if err != nil {
 		return facts.Pass{}, fmt.Errorf("task iterator: %w", err)
 	}
+	s.lastSize = len(data)
 	return facts.Pass{Format: facts.FormatBPFTask, AtNS: monotonic(), Data: data}, nil
 }
 
@@ -226,7 +229,10 @@ func symbolName(text []byte) string {
 // out.
 func (s *Snapshotter) Stats() map[string]uint64 { return readStats(s.coll) }
 
-func readIterator(prog *ebpf.Program) ([]byte, error) {
+func readIterator(prog *ebpf.Program) ([]byte, error) { return readIteratorInto(prog, 0) }
+
+// readIteratorInto expects about so many bytes, as the run before gave.
+func readIteratorInto(prog *ebpf.Program, size int) ([]byte, error) {
 	it, err := link.AttachIter(link.IterOptions{Program: prog})
 	if err != nil {
 		return nil, err
@@ -237,7 +243,10 @@ func readIterator(prog *ebpf.Program) ([]byte, error) {
 		return nil, err
 	}
 	defer r.Close()
-	return io.ReadAll(r)
+	var data bytes.Buffer
+	data.Grow(size + bytes.MinRead)
+	_, err = data.ReadFrom(r)
+	return data.Bytes(), err
 }
 
 func setPIDs(m *ebpf.Map, pids []int) error {
