@@ -6,7 +6,7 @@ import (
 )
 
 // handicaps take something away from the tool on the hung guest. The report
-// must say so, and lose nothing else. The last one cannot be undone.
+// must say so, and lose nothing else.
 var handicaps = []struct {
 	name, impose, lift string
 	// Said is in the report's degraded or skipped list; "" where nothing is
@@ -17,11 +17,8 @@ var handicaps = []struct {
 }{
 	{name: "no debugfs", impose: "umount /sys/kernel/debug/tracing 2>/dev/null; umount /sys/kernel/debug; ! grep -q ' debugfs ' /proc/mounts",
 		lift: "mount -t debugfs none /sys/kernel/debug"},
-	{name: "kptr_restrict", impose: "echo 2 >/proc/sys/kernel/kptr_restrict", lift: "echo 0 >/proc/sys/kernel/kptr_restrict"},
 	{name: "no module BTF", impose: "mkdir -p /run/btf; cp /sys/kernel/btf/vmlinux /run/btf/ && mount -o bind /run/btf /sys/kernel/btf",
 		lift: "umount /sys/kernel/btf", said: "no type information (BTF) of module", blind: true},
-	{name: "lockdown", impose: "mount -t securityfs none /sys/kernel/security 2>/dev/null; echo confidentiality >/sys/kernel/security/lockdown",
-		said: "lockdown", blind: true},
 }
 
 // degraded asks for the same hangs under each handicap.

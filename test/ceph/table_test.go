@@ -106,11 +106,10 @@ type phase struct {
 	// in its own request and not in the lookup of a parent.
 	Warm []string
 	Ops  []hungOp
-	// Victims start once all Ops are blocked and VictimsAfter has passed, Late
-	// only under the live tracer, which therefore sees their entry.
-	VictimsAfter time.Duration
-	Victims      []hungOp
-	Late         []hungOp
+	// Victims start once all Ops are blocked, Late only under the live tracer,
+	// which therefore sees their entry.
+	Victims []hungOp
+	Late    []hungOp
 	// Detach are unmounted lazily once all but Late are blocked.
 	Detach []string
 	// Settle is how long they are left alone before anybody asks.
@@ -205,9 +204,10 @@ var phases = []phase{
 			{Name: "fsync of xfs on rbd", Op: "fsync", Mount: xfsMount, Path: "dirty", States: "D", Frames: writebackWait, Reason: "in_syscall", Syscalls: []string{"fsync"}, WaitsOn: onOSD, Server: "osd.0", Request: []string{"write"}, Target: "rbd_data.", Evidence: "rbd image: rbd/volx"},
 			{Name: "statfs", Op: "statfs", Mount: flatMount, States: "S", Frames: []string{"wait_generic_request"}, Reason: "in_syscall", Syscalls: []string{"statfs"}, WaitsOn: onMON, Server: "mon.0", Request: []string{"statfs"}},
 		},
-		VictimsAfter: 33 * time.Second, // the journal commits after 30 s
+		Degraded: true,
 		Victims: []hungOp{
-			{Name: "chmod behind the journal", Op: "chmod", Mount: rbdMount, Path: "dirty", States: "D", Frames: []string{"do_get_write_access", "wait_transaction_locked", "start_this_handle", "add_transaction_credits"}, Reason: "in_syscall", Syscalls: []string{"fchmodat", "chmod"}, WaitsOn: onLock, Behind: "jbd2"},
+			// It asks for the commit itself, which waits for the silent OSD.
+			{Name: "fsync behind the journal", Op: "metafsync", Mount: rbdMount, Path: "big", States: "D", Frames: []string{"jbd2_log_wait_commit"}, Reason: "in_syscall", Syscalls: []string{"fsync"}, WaitsOn: onLock, Behind: "jbd2"},
 		},
 		Late: []hungOp{
 			{Name: "late page fault", Op: "fault", Mount: csiMount, Path: "big2", States: "D", Frames: pageWait, Reason: "page_fault", WaitsOn: onOSD, Server: "osd.0", Request: []string{"read"}, Target: ".00000000"},

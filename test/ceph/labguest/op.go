@@ -85,6 +85,16 @@ var operations = map[string]operation{
 			return sync()
 		}, err
 	},
+	// metafsync has nothing to write but a change in the journal.
+	"metafsync": func(p string) (func() (int64, error), error) {
+		fd, err := unix.Open(p, unix.O_RDWR, 0)
+		return func() (int64, error) {
+			if err := unix.Fchmod(fd, 0o640); err != nil {
+				return 0, err
+			}
+			return 0, unix.Fsync(fd)
+		}, err
+	},
 	"fault": prepareFault,
 }
 
