@@ -48,7 +48,7 @@ func (s *Session) gather(ctx context.Context, snap *facts.Snapshot) {
 	// Behind the paths, as loading the walker takes longest of all; before the
 	// volumes, which it may name.
 	s.walk(ctx, snap, suspects)
-	s.storageFacts(ctx, snap, skip)
+	s.storageFacts(ctx, snap, suspects, skip)
 	s.kube(ctx, snap, skip)
 	s.userStacks(ctx, snap, suspects)
 }

@@ -24,7 +24,7 @@ const storageFresh = 2 * time.Second
 
 // storageFacts reads what tells whom the threads that hang wait for, where the
 // walk does not, and what the kernel has logged about it.
-func (s *Session) storageFacts(ctx context.Context, snap *facts.Snapshot, skip func(string, error)) {
+func (s *Session) storageFacts(ctx context.Context, snap *facts.Snapshot, suspects []correlate.Suspect, skip func(string, error)) {
 	wants, err := correlate.Unanswered(snap, s.opts.Judge)
 	if err != nil || !wants.Hangs {
 		return
@@ -38,7 +38,7 @@ func (s *Session) storageFacts(ctx context.Context, snap *facts.Snapshot, skip f
 	s.kernelLog(snap)
 	s.nfs(snap, wants.NFS, skip)
 	if wants.Ceph || len(wants.Daemons) > 0 {
-		s.cephStates(ctx, snap, wants)
+		s.cephStates(ctx, snap, suspects, wants)
 	}
 	if s.opts.ProbeNetwork {
 		s.probeNetwork(ctx, snap, skip)
@@ -46,8 +46,8 @@ func (s *Session) storageFacts(ctx context.Context, snap *facts.Snapshot, skip f
 }
 
 // cephStates asks the ceph clients, or takes what they said a moment ago.
-func (s *Session) cephStates(ctx context.Context, snap *facts.Snapshot, wants correlate.Wants) {
-	key := fmt.Sprint(wants.Ceph, wants.Caps, wants.Daemons, s.hungSet(snap))
+func (s *Session) cephStates(ctx context.Context, snap *facts.Snapshot, suspects []correlate.Suspect, wants correlate.Wants) {
+	key := fmt.Sprint(wants.Ceph, wants.Caps, wants.Daemons, hungSet(suspects))
 	if c := s.cache.ceph; c != nil && c.key == key && time.Since(c.read) < storageFresh {
 		snap.Ceph = c.states
 		snap.Degraded, snap.Skipped = append(snap.Degraded, c.degraded...), append(snap.Skipped, c.skipped...)
@@ -74,13 +74,9 @@ type cephCache struct {
 }
 
 // hungSet names the threads in question.
-func (s *Session) hungSet(snap *facts.Snapshot) string {
-	list, err := correlate.Suspects(snap, s.opts.Judge.Decoded)
-	if err != nil {
-		return ""
-	}
+func hungSet(suspects []correlate.Suspect) string {
 	var b strings.Builder
-	for _, p := range list {
+	for _, p := range suspects {
 		fmt.Fprintf(&b, "%d/%d ", p.TID, p.Switches)
 	}
 	return b.String()

@@ -183,23 +183,29 @@ func TestLiveSeesTheEndOfAnEarlierHang(t *testing.T) {
 // TestLiveFollowsChildren starts a process that hangs below the target after
 // live did.
 func TestLiveFollowsChildren(t *testing.T) {
+	_, ended := childOfTarget(t, correlate.ReasonSlowSyscall)
+	require.Equal(t, int64(0), *ended.Ret)
+}
+
+// childOfTarget watches a process whose child, born later, hangs and is freed.
+func childOfTarget(t *testing.T, reason correlate.Reason, args ...string) (list []correlate.Event, ended correlate.Event) {
+	t.Helper()
 	s := newStage(t)
 	fs := s.csi(podUID, pvName)
 	p := s.hidden("parent", wordChild, file(fs))
-	l := watch(t, s.Sandbox, pid(p.PID), s.kubelet(), threshold, s.kubeletRoot())
+	l := watch(t, s.Sandbox, append([]string{pid(p.PID), s.kubelet(), threshold, s.kubeletRoot()}, args...)...)
 	require.NoError(t, fs.Freeze())
 	p.say("go")
 	child, err := strconv.Atoi(p.line())
 	require.NoError(t, err)
 	seen := l.await(correlate.EventHangSeen, child, 1)[0]
 	require.Equal(t, file(fs), string(seen.Path.Value))
-	require.Equal(t, correlate.ReasonSlowSyscall, seen.Reason)
+	require.Equal(t, reason, seen.Reason)
 	checkVolume(t, seen.Hang, fs.MountPoint, podUID, pvName)
 	require.NoError(t, fs.Thaw())
-	ended := l.await(correlate.EventHangEnded, child, 1)[0]
-	require.Equal(t, int64(0), *ended.Ret)
+	ended = l.await(correlate.EventHangEnded, child, 1)[0]
 	require.NoError(t, p.Wait(patience))
-	l.stop(exitHung)
+	return l.stop(exitHung), ended
 }
 
 // TestLiveFollowsThreads has the hanging threads born after live started.
