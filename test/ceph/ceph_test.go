@@ -397,7 +397,8 @@ func (l *lab) startLive(ops []started) {
 // not come is the checks' to tell.
 func (l *lab) awaitEvents(kind string, n int) {
 	l.t.Helper()
-	l.guest(150*time.Second, fmt.Sprintf(`for i in $(seq 600); do
+	l.guest(150*time.Second, fmt.Sprintf(`end=$(($(date +%%s) + 100))
+	while [ "$(date +%%s)" -lt "$end" ]; do
 		[ "$(grep -c '"event":"%s"' /run/lab/live)" -ge %d ] && exit 0; [ -e /run/lab/live.rc ] && exit 1; sleep 0.2
 	done; exit 1`, kind, n))
 }
