@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/hangtrace/hangtrace/internal/facts"
@@ -315,16 +314,29 @@ func (f *fields) names() (path string, cut bool) {
 	if n <= 0 || n > len(f.b)-f.at {
 		return "", cut && n != 0
 	}
-	names := strings.Split(string(bytes.TrimRight(f.b[f.at:f.at+n], "\x00")), "\x00")
-	if len(names) > maxWalkNames {
-		names, cut = names[:maxWalkNames], true
+	names := bytes.TrimRight(f.b[f.at:f.at+n], "\x00")
+	end, count := 0, 0 // of the names that are kept
+	for ; end < len(names) && count < maxWalkNames; count++ {
+		next := bytes.IndexByte(names[end:], 0)
+		if next < 0 {
+			next = len(names) - end
+		}
+		end += next + 1
 	}
-	slices.Reverse(names)
-	path = strings.Join(names, "/")
-	if !cut {
-		path = "/" + path
+	cut = cut || end < len(names)
+	var b strings.Builder
+	b.Grow(end + 1)
+	for rest := names[:min(max(end-1, 0), len(names))]; ; {
+		at := bytes.LastIndexByte(rest, 0)
+		if b.Len() > 0 || !cut {
+			b.WriteByte('/')
+		}
+		b.Write(rest[at+1:])
+		if at < 0 {
+			return b.String(), cut
+		}
+		rest = rest[:at]
 	}
-	return path, cut
 }
 
 func nameOf(names []string, i uint32) string {

@@ -15,7 +15,6 @@ func (d *walkDecoder) join() {
 	w.Locks = slices.DeleteFunc(w.Locks, func(l Lock) bool { return len(l.Waiters) == 0 })
 	w.Pages = slices.DeleteFunc(w.Pages, func(p PageWait) bool { return len(p.Waiters) == 0 })
 	w.Bits = slices.DeleteFunc(w.Bits, func(b BitWait) bool { return len(b.Waiters) == 0 })
-	w.Lookups = slices.DeleteFunc(w.Lookups, func(l Lookup) bool { return len(l.Waiters) == 0 })
 }
 
 // dropDoubleCaps takes a thread that has a cap wait of its own off its inode's
@@ -105,19 +104,19 @@ func (d *walkDecoder) joinCeph() {
 }
 
 func (d *walkDecoder) joinFuse() {
-	conns := make(map[uint64]Superblock)
-	for _, s := range d.w.Superblocks {
-		if s.Fuse != nil {
+	conns := make(map[uint64]*Superblock)
+	for i := range d.w.Superblocks {
+		if s := &d.w.Superblocks[i]; s.Fuse != nil {
 			conns[s.Fuse.addr] = s
 		}
 	}
-	lookups := make(map[uint64]*Lookup)
+	lookups := make(map[uint64]*Lookup, len(d.w.Lookups))
 	for i := range d.w.Lookups {
 		lookups[d.w.Lookups[i].nameAddr] = &d.w.Lookups[i]
 	}
 	for i := range d.w.FuseRequests {
 		r := &d.w.FuseRequests[i]
-		if s, ok := conns[r.conn]; ok {
+		if s := conns[r.conn]; s != nil {
 			r.Dev, r.Conn = s.Dev, s.Fuse.Number
 		}
 		// The name of a look-up is that of the dentry itself.
@@ -194,7 +193,6 @@ func (d *walkDecoder) joinLookups() {
 	if len(d.w.Lookups) == 0 {
 		return
 	}
-	find := d.lookers()
 	variables := make(map[uint64]*BitWait)
 	for i := range d.w.Bits {
 		if b := &d.w.Bits[i]; b.Kind == "variable" {
@@ -203,10 +201,6 @@ func (d *walkDecoder) joinLookups() {
 	}
 	for i := range d.w.Lookups {
 		l := &d.w.Lookups[i]
-		if owner, ok := find(l); ok {
-			l.OwnerTID, l.OwnerPID = owner.TID, owner.PID
-			l.OwnerComm, l.OwnerStartNS = owner.Comm, owner.StartNS
-		}
 		if b := variables[l.Addr]; b != nil {
 			for _, w := range b.Waiters {
 				w.How = WaitLookup
@@ -215,38 +209,46 @@ func (d *walkDecoder) joinLookups() {
 			b.Waiters = nil
 		}
 	}
+	d.w.Lookups = slices.DeleteFunc(d.w.Lookups, func(l Lookup) bool { return len(l.Waiters) == 0 })
+	if len(d.w.Lookups) == 0 {
+		return
+	}
+	find := d.lookers()
+	for i := range d.w.Lookups {
+		l := &d.w.Lookups[i]
+		if owner := find(l); owner != nil {
+			l.OwnerTID, l.OwnerPID = owner.TID, owner.PID
+			l.OwnerComm, l.OwnerStartNS = owner.Comm, owner.StartNS
+		}
+	}
 }
 
-// lookers finds the thread that looks a name up.
-func (d *walkDecoder) lookers() func(*Lookup) (Waiter, bool) {
-	stacks := make(map[uint64]Waiter)
+// lookers finds the thread that looks a name up; nil: it is not known.
+func (d *walkDecoder) lookers() func(*Lookup) *Waiter {
+	stacks := make(map[uint64]*Waiter)
 	for _, ws := range d.waiters {
-		for _, w := range ws {
-			stacks[w.stack] = w
+		for i := range ws {
+			stacks[ws[i].stack] = &ws[i]
 		}
 	}
-	byDentry, byName := make(map[uint64]Waiter), make(map[uint64]Waiter)
-	for _, r := range d.w.MDSRequests {
-		if len(r.Waiters) > 0 && r.dentry != 0 {
-			byDentry[r.dentry] = r.Waiters[0]
+	byDentry, byName := make(map[uint64]*Waiter), make(map[uint64]*Waiter)
+	for i := range d.w.MDSRequests {
+		if r := &d.w.MDSRequests[i]; len(r.Waiters) > 0 && r.dentry != 0 {
+			byDentry[r.dentry] = &r.Waiters[0]
 		}
 	}
-	for _, r := range d.w.FuseRequests {
-		if len(r.Waiters) > 0 && r.nameAddr != 0 {
-			byName[r.nameAddr] = r.Waiters[0]
+	for i := range d.w.FuseRequests {
+		if r := &d.w.FuseRequests[i]; len(r.Waiters) > 0 && r.nameAddr != 0 {
+			byName[r.nameAddr] = &r.Waiters[0]
 		}
 	}
-	return func(l *Lookup) (Waiter, bool) {
-		owner, ok := stacks[l.queue&^(1<<14-1)] // THREAD_SIZE with small pages
-		if !ok {
-			owner, ok = stacks[l.queue&^(1<<16-1)]
+	return func(l *Lookup) *Waiter {
+		const stack, large = 1 << 14, 1 << 16 // THREAD_SIZE with small and with large pages
+		for _, owner := range []*Waiter{stacks[l.queue&^(stack-1)], stacks[l.queue&^(large-1)], byDentry[l.Addr], byName[l.nameAddr]} {
+			if owner != nil {
+				return owner
+			}
 		}
-		if !ok {
-			owner, ok = byDentry[l.Addr]
-		}
-		if !ok {
-			owner, ok = byName[l.nameAddr]
-		}
-		return owner, ok
+		return nil
 	}
 }
