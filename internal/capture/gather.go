@@ -37,6 +37,7 @@ func (s *Session) gather(ctx context.Context, snap *facts.Snapshot) {
 		s.askHealth(ctx, snap, nil)()
 		return
 	}
+	s.startWalker()
 	s.devices(snap, skip)
 	s.fuseDaemons(ctx, snap, suspects)
 	s.openFiles(snap, suspects, skip)
@@ -45,7 +46,7 @@ func (s *Session) gather(ctx context.Context, snap *facts.Snapshot) {
 	defer s.askHealth(ctx, snap, suspects)()
 	s.userMemory(ctx, snap, suspects)
 	s.resolve(ctx, snap, suspects)
-	// Behind the paths, as loading the walker takes longest of all; before the
+	// Behind the paths, as it may take long until the walker is loaded; before the
 	// volumes, which it may name.
 	s.walk(ctx, snap, suspects)
 	s.storageFacts(ctx, snap, suspects, skip)

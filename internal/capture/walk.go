@@ -11,17 +11,35 @@ import (
 	"github.com/hangtrace/hangtrace/internal/loader"
 )
 
-// walk reads who waits for whom from the kernel's own structures. It is loaded
-// at the first suspect and never before: a node on which nothing hangs pays
-// nothing.
+// startWalker begins to load what reads the kernel's own structures, at the
+// first suspect and never before: a node on which nothing hangs pays nothing.
+// The kernel checks its programs for a second, and on a busy node for ten times
+// that, so it is loaded beside everything else.
+func (s *Session) startWalker() {
+	if !s.walks() || s.walker != nil || s.loading != nil {
+		return
+	}
+	loading := make(chan loaded, 1)
+	s.loading = loading
+	load := s.newWalker
+	go func() {
+		w, err := load()
+		loading <- loaded{w, err}
+	}()
+}
+
+// walks tells whether this session may have a walker.
+func (s *Session) walks() bool { return s.backend.name() == facts.BackendBPF && s.noWalker == nil }
+
+// walk reads who waits for whom from the kernel's own structures.
 func (s *Session) walk(ctx context.Context, snap *facts.Snapshot, suspects []correlate.Suspect) {
-	if s.backend.name() != facts.BackendBPF || s.noWalker != nil {
+	if !s.walks() {
 		if s.noWalker != nil {
 			snap.Degraded = append(snap.Degraded, s.noWalker.Error())
 		}
 		return
 	}
-	if err := s.loadWalker(ctx); err != nil {
+	if err := s.awaitWalker(ctx); err != nil {
 		snap.Degraded = append(snap.Degraded, err.Error())
 		return
 	}
@@ -29,12 +47,12 @@ func (s *Session) walk(ctx context.Context, snap *facts.Snapshot, suspects []cor
 	for _, p := range suspects {
 		opts.Inodes = opts.Inodes || p.Lock
 	}
-	if !s.walks(snap, opts) {
+	if !s.walkTwice(snap, opts) {
 		return
 	}
 	if !opts.Inodes && correlate.NeedsInodes(snap, suspects, s.opts.Judge.Decoded) {
 		opts.Inodes = true
-		if !s.walks(snap, opts) {
+		if !s.walkTwice(snap, opts) {
 			return
 		}
 	}
@@ -47,23 +65,14 @@ type loaded struct {
 	err    error
 }
 
-// loadWalker loads it beside everything else: the kernel checks its programs for
-// a second, and on a busy node for ten times that. What it needs beyond its
-// share of the time that is left is a later tick's gain.
-func (s *Session) loadWalker(ctx context.Context) error {
+// awaitWalker waits until it is loaded. What that needs beyond its share of the
+// time that is left is a later tick's gain.
+func (s *Session) awaitWalker(ctx context.Context) error {
 	const whoIsUnknown = "who waits for whom is known by stacks only: "
 	if s.walker != nil {
 		return nil
 	}
-	if s.loading == nil {
-		loading := make(chan loaded, 1)
-		s.loading = loading
-		load := s.newWalker
-		go func() {
-			w, err := load()
-			loading <- loaded{w, err}
-		}()
-	}
+	s.startWalker()
 	if until, ok := ctx.Deadline(); ok {
 		var cancel func()
 		ctx, cancel = context.WithTimeout(ctx, time.Until(until)*3/5)
@@ -83,9 +92,9 @@ func (s *Session) loadWalker(ctx context.Context) error {
 	}
 }
 
-// walks replaces the snapshot's walks by two new ones: only what both see is
+// walkTwice replaces the snapshot's walks by two new ones: only what both see is
 // believed.
-func (s *Session) walks(snap *facts.Snapshot, opts loader.WalkOptions) bool {
+func (s *Session) walkTwice(snap *facts.Snapshot, opts loader.WalkOptions) bool {
 	snap.Walks = nil
 	for range 2 {
 		pass, err := s.walker.Walk(opts)

@@ -13,6 +13,7 @@ type Decoded struct {
 	tasks     map[passKey]decodedTasks
 	sightings map[passKey]decodedSightings
 	walks     map[passKey]decodedWalk
+	stacks    *stackMemo
 }
 
 // passKey tells passes apart by their memory, which nobody writes to once it is
@@ -30,8 +31,19 @@ func keyOfPass(p facts.Pass) (passKey, bool) {
 }
 
 type decodedTasks struct {
-	list []events.Task
-	err  error
+	list  []events.Task
+	byTID map[int]*events.Task
+	err   error
+}
+
+func decodeTasks(p facts.Pass) decodedTasks {
+	var d decodedTasks
+	d.list, d.err = events.DecodeTasks(p)
+	d.byTID = make(map[int]*events.Task, len(d.list))
+	for i := range d.list {
+		d.byTID[d.list[i].TID] = &d.list[i]
+	}
+	return d
 }
 
 // sightings are the threads of an earlier pass, by TID.
@@ -53,26 +65,37 @@ type decodedWalk struct {
 	clock  facts.Clock
 	walk   events.Walk
 	err    error
+	// index joins it with the threads of the pass of.
+	index *walkIndex
+	of    passKey
 }
 
 // NewDecoded returns a Decoded that knows nothing yet.
 func NewDecoded() *Decoded {
 	return &Decoded{
 		tasks: make(map[passKey]decodedTasks), sightings: make(map[passKey]decodedSightings), walks: make(map[passKey]decodedWalk),
+		stacks: newStackMemo(),
 	}
 }
 
-func (d *Decoded) passTasks(p facts.Pass) ([]events.Task, error) {
+func (d *Decoded) stackMemo() *stackMemo {
+	if d == nil {
+		return newStackMemo()
+	}
+	return d.stacks
+}
+
+func (d *Decoded) pass(p facts.Pass) decodedTasks {
 	key, ok := keyOfPass(p)
 	if d == nil || !ok {
-		return events.DecodeTasks(p)
+		return decodeTasks(p)
 	}
 	got, ok := d.tasks[key]
 	if !ok {
-		got.list, got.err = events.DecodeTasks(p)
+		got = decodeTasks(p)
 		d.tasks[key] = got
 	}
-	return got.list, got.err
+	return got
 }
 
 // passSightings is all that is wanted of the first of two passes: of ten
@@ -125,6 +148,29 @@ func (d *Decoded) Walk(snap *facts.Snapshot) (events.Walk, error) {
 	return got.walk, got.err
 }
 
+// walkIndex joins what the walks agree on with the threads of the last pass. A
+// walk that cannot be read explains nothing.
+func (d *Decoded) walkIndex(snap *facts.Snapshot, instead *events.Walk) *walkIndex {
+	last := snap.Passes[len(snap.Passes)-1]
+	threads := d.pass(last).byTID
+	if instead != nil {
+		return newWalkIndex(*instead, threads)
+	}
+	walk, _ := d.Walk(snap)
+	of, ok := keyOfPass(last)
+	if n := len(snap.Walks); d != nil && ok && n > 0 {
+		if key, ok := keyOfPass(snap.Walks[n-1]); ok {
+			got := d.walks[key]
+			if got.index == nil || got.of != of {
+				got.index, got.of = newWalkIndex(walk, threads), of
+				d.walks[key] = got
+			}
+			return got.index
+		}
+	}
+	return newWalkIndex(walk, threads)
+}
+
 func agree(first, last facts.Pass, clock facts.Clock) (events.Walk, error) {
 	a, err := events.DecodeWalk(first, clock)
 	if err != nil {
@@ -174,8 +220,8 @@ func (d *Decoded) Release(snap *facts.Snapshot) {
 	if n > 1 {
 		_, _ = d.passSightings(snap.Passes[0]) // errors are kept, too
 	}
-	_, _ = d.passTasks(snap.Passes[n-1])
-	_, _ = d.Walk(snap)
+	_ = d.pass(snap.Passes[n-1])
+	_ = d.walkIndex(snap, nil)
 	replaced := make(map[passKey]passKey)
 	for _, list := range [][]facts.Pass{snap.Passes, snap.Walks} {
 		for i := range list {
@@ -191,8 +237,11 @@ func (d *Decoded) Release(snap *facts.Snapshot) {
 	for key, w := range d.walks {
 		if to, ok := replaced[w.before]; ok {
 			w.before = to
-			d.walks[key] = w
 		}
+		if to, ok := replaced[w.of]; ok {
+			w.of = to
+		}
+		d.walks[key] = w
 	}
 }
 

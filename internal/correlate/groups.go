@@ -16,7 +16,7 @@ func (w *world) groups(hangs []*Hang) {
 	for _, h := range hangs {
 		byID[h.ID] = h
 	}
-	leaders := make(map[string]*Hang)
+	leaders := make(map[groupKey]*Hang)
 	for _, h := range hangs {
 		key := w.groupKey(rootIn(h, byID))
 		if leaders[key] == nil {
@@ -35,29 +35,37 @@ func rootIn(h *Hang, byID map[string]*Hang) *Hang {
 	return h
 }
 
-func (w *world) groupKey(root *Hang) string {
+// groupKey is the server that a root waits for and the file system; where no
+// server is known, what it waits for.
+type groupKey struct {
+	server, device string
+	wait           waitKey
+}
+
+func (w *world) groupKey(root *Hang) groupKey {
 	server := serverOf(root)
 	if server == "" {
-		return w.waitKey(root)
+		return groupKey{wait: w.waitKey(root)}
 	}
+	key := groupKey{server: server}
 	if m := root.Mount; m != nil {
-		return server + "\x00" + m.Device.Or(m.Image+string(m.Kind))
+		key.device = m.Device.Or(m.Image + string(m.Kind))
 	}
-	return server
+	return key
 }
 
 // waitKey is what a hang waits for, as the walk found it; else the hang alone.
-func (w *world) waitKey(h *Hang) string {
-	if e := w.explained[h.Task.TID]; e != nil && e.key != "" {
+func (w *world) waitKey(h *Hang) waitKey {
+	if e := w.explained[h.Task.TID]; e != nil && e.key != (waitKey{}) {
 		return e.key
 	}
-	return "hang " + h.ID
+	return waitKey{what: "hang " + h.ID}
 }
 
 // countBehind counts for each root, and of those that wait for the same thing
 // for the oldest alone, the threads that wait with it or behind it.
 func (w *world) countBehind(hangs []*Hang, byID map[string]*Hang) {
-	first := make(map[string]*Hang)
+	first := make(map[waitKey]*Hang)
 	processes := make(map[string]map[int]bool)
 	for _, h := range hangs {
 		root := rootIn(h, byID)

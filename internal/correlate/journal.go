@@ -15,15 +15,7 @@ var journalFrames = []string{"jbd2_log_wait_commit", "jbd2_complete_transaction"
 // kernel names it "jbd2/<device>-<inode>", cut to 15 letters. 0: it waits for
 // none, or its thread was not looked at.
 func (w *world) journalThread(t *events.Task) int {
-	if strings.HasPrefix(t.Comm, "jbd2/") {
-		return 0
-	}
-	behind := false
-	for _, f := range w.frames(t) {
-		name, _ := splitFrame(f)
-		behind = behind || matches(journalFrames, name)
-	}
-	if !behind {
+	if !w.view(t).journal || strings.HasPrefix(t.Comm, "jbd2/") {
 		return 0
 	}
 	device := w.deviceName(t)

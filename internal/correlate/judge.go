@@ -3,8 +3,8 @@ package correlate
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"sort"
+	"strconv"
 	"time"
 
 	"github.com/hangtrace/hangtrace/internal/events"
@@ -40,7 +40,7 @@ func judge(snap *facts.Snapshot, opts Options) (*world, *Report, error) {
 		switch {
 		case !ok:
 			waiting = append(waiting, t)
-		case w.wanted(kind, h):
+		case w.wanted(kind, h.Mount):
 			r.Hangs = append(r.Hangs, h)
 		default:
 			elsewhere[string(kind)]++
@@ -52,7 +52,6 @@ func judge(snap *facts.Snapshot, opts Options) (*world, *Report, error) {
 	assignRoles(w, r.Hangs)
 	for _, h := range r.Hangs {
 		w.remedies(h, r.Hangs)
-		w.shareRemedies(h)
 	}
 	sort.SliceStable(r.Hangs, func(i, j int) bool { return before(r.Hangs[i], r.Hangs[j]) })
 	w.groups(r.Hangs)
@@ -75,16 +74,16 @@ func before(a, b *Hang) bool {
 // wanted tells whether a hang is on one of the kinds asked for. Where the stack
 // only says "some FUSE", both FUSE kinds count: a hang shown too much is better
 // than one kept back.
-func (w *world) wanted(kind mounts.Kind, h *Hang) bool {
+func (w *world) wanted(kind mounts.Kind, m *Mount) bool {
 	if w.opts.Kinds.Has(kind) {
 		return true
 	}
-	if kind != mounts.KindFuse || h.Mount == nil || !w.opts.Kinds.Has(mounts.KindCephFuse) {
+	if kind != mounts.KindFuse || m == nil || !w.opts.Kinds.Has(mounts.KindCephFuse) {
 		return false
 	}
 	// Nor does the superblock of a mount that is gone tell one FUSE from another.
-	gone := h.Mount.Attached != nil && !*h.Mount.Attached && h.Mount.From == fromDevice
-	return h.Mount.From == fromStack || gone
+	gone := m.Attached != nil && !*m.Attached && m.From == fromDevice
+	return m.From == fromStack || gone
 }
 
 // hang judges one suspicious thread that slept through both passes.
@@ -144,12 +143,11 @@ func (w *world) bestPlace(t *events.Task, v stackView, reason Reason) (place, bo
 	} else if reason == ReasonAfterSyscall {
 		list = w.lastPlaces(t)
 	}
-	walked := w.walkedPlaces(t)
 	switch {
 	case v.fault || reason == ReasonPageFault:
-		list = append(w.faultPlaces(t, v, walked), list...)
+		list = append(w.faultPlaces(t, v, w.walkedPlaces(t)), list...)
 	case reason == ReasonKernelThread || reason == ReasonIOWorker:
-		list = append(walked, list...)
+		list = append(w.walkedPlaces(t), list...)
 	}
 	for _, pl := range list {
 		if !pl.pseudo && pl.kind != "" && compatible(pl.kind, v.fs) && w.blockingOn(t, pl.kind, v) && !w.walkedElsewhere(t, &pl) {
@@ -158,7 +156,7 @@ func (w *world) bestPlace(t *events.Task, v stackView, reason Reason) (place, bo
 	}
 	// The call's path leads elsewhere, or is not known: the walk names the
 	// super block all the same, a detached one too.
-	for _, pl := range walked {
+	for _, pl := range w.walkedPlaces(t) {
 		if pl.kind != "" && compatible(pl.kind, v.fs) {
 			if len(list) > 0 && !list[0].pseudo && list[0].path.Value != "" {
 				pl.path = list[0].path
@@ -222,9 +220,21 @@ const (
 // id is stable for the same thread in the same call. The start time is cut to
 // what every source of it resolves (10 ms), so that both backends agree.
 func (w *world) id(t *events.Task) string {
-	h := sha256.New()
-	fmt.Fprintf(h, "%s %d %d %d %x %x", w.snap.Node.BootID, t.TID, t.StartBootNS/1e7, t.SyscallNR, t.Args, t.SP)
-	return hex.EncodeToString(h.Sum(nil)[:6])
+	key := w.key[:0]
+	key = append(append(key, w.snap.Node.BootID...), ' ')
+	key = append(strconv.AppendInt(key, int64(t.TID), 10), ' ')
+	key = append(strconv.AppendUint(key, t.StartBootNS/1e7, 10), ' ')
+	key = append(strconv.AppendInt(key, int64(t.SyscallNR), 10), " ["...)
+	for i, a := range t.Args {
+		if i > 0 {
+			key = append(key, ' ')
+		}
+		key = strconv.AppendUint(key, a, 16)
+	}
+	key = strconv.AppendUint(append(key, "] "...), t.SP, 16)
+	w.key = key
+	sum := sha256.Sum256(key)
+	return hex.EncodeToString(sum[:6])
 }
 
 func (w *world) task(t *events.Task) Task {
@@ -267,7 +277,7 @@ func (w *world) syscall(t *events.Task) *Syscall {
 	}
 	s := &Syscall{NR: t.SyscallNR, Name: Text(c.Name)}
 	for i := range max(len(c.ArgsFor(t.Args)), 0) {
-		s.Args = append(s.Args, fmt.Sprintf("%#x", t.Args[i]))
+		s.Args = append(s.Args, "0x"+strconv.FormatUint(t.Args[i], 16))
 	}
 	if s.Args == nil {
 		s.Args = []string{}

@@ -1,8 +1,8 @@
 package correlate
 
 import (
-	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/hangtrace/hangtrace/internal/events"
 	"github.com/hangtrace/hangtrace/internal/facts"
@@ -26,7 +26,7 @@ func (w *world) locate(t *events.Task, pl *place) {
 	v := w.view(t)
 	fits := func(m mounts.Mount) bool { return compatible(m.Kind, v.fs) }
 	if m, from, attached, ok := w.byPath(t, pl, fits); ok && (pl.anchor == nil || m.Device == pl.anchor.device || pl.anchor.device == "" && !pl.anchor.detached || w.deeper(pl, m)) {
-		pl.set(m, from, attached)
+		w.on(pl, m, from, attached)
 	} else if pl.anchor != nil {
 		w.byAnchor(t, pl)
 	}
@@ -47,11 +47,26 @@ func (w *world) deeper(pl *place, m mounts.Mount) bool {
 	return ok && len(m.Point) > len(a.Point)
 }
 
-func (pl *place) set(m mounts.Mount, from string, attached bool) {
+// mountKey is a mount as a table has it, and how a thread holds it.
+type mountKey struct {
+	id                  int
+	ns                  uint32
+	device, point, from string
+	kind                mounts.Kind
+	attached            bool
+}
+
+// on puts a place on a mount of a table; all places on it share one Mount.
+func (w *world) on(pl *place, m mounts.Mount, from string, attached bool) {
 	pl.kind = m.Kind
-	pl.mount = &Mount{
-		ID: Number(m.ID), Device: Text(m.Device), Point: Text(m.Point), FSType: Text(m.FSType), Source: Text(m.Source),
-		Kind: Text(m.Kind), Namespace: Number(m.Namespace), Attached: &attached, From: from, Image: m.Image,
+	key := mountKey{id: m.ID, ns: m.Namespace, device: m.Device, point: m.Point, from: from, kind: m.Kind, attached: attached}
+	pl.mount = w.mounts[key]
+	if pl.mount == nil {
+		pl.mount = &Mount{
+			ID: Number(m.ID), Device: Text(m.Device), Point: Text(m.Point), FSType: Text(m.FSType), Source: Text(m.Source),
+			Kind: Text(m.Kind), Namespace: Number(m.Namespace), Attached: &attached, From: from, Image: m.Image,
+		}
+		w.mounts[key] = pl.mount
 	}
 }
 
@@ -75,7 +90,7 @@ func (w *world) byPath(t *events.Task, pl *place, fits func(mounts.Mount) bool) 
 	if p == "" {
 		return m, "", false, false
 	}
-	if r := w.resolved[fmt.Sprintf("%d:%s", t.PID, p)]; r != "" {
+	if r := w.resolved[pathKey{t.PID, p}]; r != "" {
 		p = r
 	}
 	prefer := func(m mounts.Mount) bool { return m.Kind != mounts.KindBlock && m.Kind != mounts.KindOther && fits(m) }
@@ -97,7 +112,7 @@ func (w *world) byAnchor(t *events.Task, pl *place) {
 		if !attached {
 			from = fromRemembered
 		}
-		pl.set(m, from, attached && !a.detached)
+		w.on(pl, m, from, attached && !a.detached)
 		return
 	}
 	found, attached := w.history.LookupDevice(a.ns, a.device)
@@ -116,7 +131,7 @@ func (w *world) byAnchor(t *events.Task, pl *place) {
 			// the one held is gone.
 			m.ID, attached = a.mountID, false
 		}
-		pl.set(m, from, attached)
+		w.on(pl, m, from, attached)
 		return
 	}
 	if a.fstype == "" && w.fuseDevice(a.device) {
@@ -172,7 +187,7 @@ func (w *world) byStack(t *events.Task, pl *place, v stackView) {
 
 // complete tells whether a path's links were followed to their end.
 func (w *world) complete(t *events.Task, pl *place) bool {
-	_, ok := w.resolved[fmt.Sprintf("%d:%s", t.PID, pl.path.Value)]
+	_, ok := w.resolved[pathKey{t.PID, string(pl.path.Value)}]
 	return ok
 }
 
@@ -250,7 +265,7 @@ func (w *world) byWaiting(t *events.Task, pl *place, fs mounts.Kind) bool {
 	if device == "" || len(found) != 1 || !compatible(found[0].Kind, fs) {
 		return false
 	}
-	pl.set(found[0], fromDevice, attached)
+	w.on(pl, found[0], fromDevice, attached)
 	return true
 }
 
@@ -276,15 +291,45 @@ func (w *world) lonelyFuse(fs mounts.Kind) string {
 	return found
 }
 
-// volumeRef tells which volume a path lies in, under any kubelet root.
+// parsedPath is what a path tells about a volume.
+type parsedPath struct {
+	ref kube.VolumeRef
+	ok  bool
+}
+
+// volumeRef tells which volume a path lies in, under any kubelet root. Of
+// thousands of files in one directory of a volume the directory is parsed alone,
+// and VolumeRef.Rest is the directory's.
 func (w *world) volumeRef(p string) (kube.VolumeRef, bool) {
 	if p == "" || w.snap.Kube == nil {
 		return kube.VolumeRef{}, false
 	}
-	for _, root := range w.snap.Kube.RootDirs {
-		if ref, ok := kube.ParsePath(root, p); ok {
-			return ref, true
+	if at := strings.LastIndexByte(p, '/'); at > 0 {
+		switch p[at+1:] {
+		case "", ".", "..": // not its own directory
+		default:
+			if dir := w.parsed(p[:at]); dir.ok && dir.ref.Name != "" && (dir.ref.Rest != "" || dir.ref.Kind == kube.PodVolume) {
+				return dir.ref, true
+			}
 		}
 	}
-	return kube.VolumeRef{}, false
+	all := w.parsed(p)
+	return all.ref, all.ok
+}
+
+func (w *world) parsed(p string) parsedPath {
+	const most = 4096
+	got, ok := w.refs[p]
+	if ok {
+		return got
+	}
+	for _, root := range w.snap.Kube.RootDirs {
+		if got.ref, got.ok = kube.ParsePath(root, p); got.ok {
+			break
+		}
+	}
+	if len(w.refs) < most {
+		w.refs[p] = got
+	}
+	return got
 }

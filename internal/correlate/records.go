@@ -75,7 +75,7 @@ func (t *Tracker) inTracedCall(task *events.Task) bool {
 	if !ok || task.Compat {
 		return false
 	}
-	v := t.world.viewOf(task)
+	v := t.world.view(task)
 	return !v.after && Traced(c, task.Args)
 }
 
@@ -86,15 +86,6 @@ func Traced(c syscalls.Call, args [6]uint64) bool {
 		return true
 	}
 	return false
-}
-
-// viewOf judges a stack that is no thread's of the snapshot.
-func (w *world) viewOf(t *events.Task) stackView {
-	var names []string
-	for _, a := range t.Stack {
-		names = append(names, w.snap.Symbols[a])
-	}
-	return w.stacks.view(names, "")
 }
 
 // slowBlock makes an event of a sleep that no snapshot fell into.
@@ -120,16 +111,8 @@ func (t *Tracker) slowBlock(task *events.Task, b *events.Block) *Event {
 func (t *Tracker) judgeOne(task *events.Task) (*Hang, bool) {
 	w := t.world
 	old, had := w.byTID[task.TID]
-	oldView, hadView := w.views[task.TID]
-	oldNames, hadNames := w.names[task.TID]
 	w.byTID[task.TID] = task
-	delete(w.views, task.TID)
-	delete(w.names, task.TID)
-	defer func() {
-		restore(w.byTID, task.TID, old, had)
-		restore(w.views, task.TID, oldView, hadView)
-		restore(w.names, task.TID, oldNames, hadNames)
-	}()
+	defer restore(w.byTID, task.TID, old, had)
 	if !w.suspicious(task) {
 		return nil, false
 	}
@@ -137,7 +120,7 @@ func (t *Tracker) judgeOne(task *events.Task) (*Hang, bool) {
 	w.opts.Threshold = 0 // the record's own duration decides
 	defer func() { w.opts.Threshold = threshold }()
 	h, kind, ok := w.hang(task)
-	if !ok || !w.wanted(kind, h) {
+	if !ok || !w.wanted(kind, h.Mount) {
 		return nil, false
 	}
 	h.Role = RoleRoot

@@ -15,13 +15,43 @@ const (
 	warnRestart = "not a restart of the kubelet: it blocks again on the same directory"
 )
 
+// cureKey is what a hang's remedies depend on.
+type cureKey struct {
+	mount             *Mount
+	volume            *Volume
+	pid               int
+	comm, processComm string
+	killable          bool
+}
+
+type cure struct {
+	remedies List[Remedy]
+	warnings List[string]
+}
+
 // remedies lists what frees a root, the least risky first, chosen for the kind
 // of mount and the situation. A victim is freed with its root. Where nothing is
-// known to help, nothing is listed.
+// known to help, nothing is listed. What is the same for thousands of hangs is
+// made once.
 func (w *world) remedies(h *Hang, all []*Hang) {
 	if h.Role != RoleRoot || h.Mount == nil {
 		return
 	}
+	t := &h.Task
+	key := cureKey{h.Mount, h.Volume, t.PID, t.Comm, string(t.ProcessComm), killable(t)}
+	c, ok := w.cures[key]
+	if !ok {
+		w.cure(h, all)
+		c = cure{slices.Clip(h.Remedies), slices.Clip(h.Warnings)}
+		w.cures[key] = c
+	}
+	h.Remedies, h.Warnings = c.remedies, c.warnings
+}
+
+// killable tells that SIGKILL is known to end a thread.
+func killable(t *Task) bool { return t.Killable != nil && *t.Killable && !t.KernelThread }
+
+func (w *world) cure(h *Hang, all []*Hang) {
 	attached := h.Mount.Attached == nil || *h.Mount.Attached
 	kind := mounts.Kind(h.Mount.Kind)
 	switch kind {
@@ -48,20 +78,6 @@ func (w *world) remedies(h *Hang, all []*Hang) {
 	}
 	if p := w.procs[h.Task.PID]; p != nil && p.Kubelet != nil {
 		h.Warnings = append(h.Warnings, warnRestart)
-	}
-}
-
-// shareRemedies keeps one copy of what is the same for thousands of hangs.
-func (w *world) shareRemedies(h *Hang) {
-	if same := w.lastRemedies; slices.Equal(same, h.Remedies) {
-		h.Remedies = same
-	} else {
-		w.lastRemedies = h.Remedies
-	}
-	if same := w.lastWarnings; slices.Equal(same, h.Warnings) {
-		h.Warnings = same
-	} else {
-		w.lastWarnings = h.Warnings
 	}
 }
 
@@ -146,7 +162,7 @@ func (w *world) inNamespace(h *Hang, cmd string) string {
 // EINVAL. It ends the call; the last process to hold the mount then takes the
 // file system down, which waits for the silent server and cannot be killed.
 func (w *world) killWaiter(h *Hang) {
-	if h.Task.Killable == nil || !*h.Task.Killable || h.Task.KernelThread {
+	if !killable(&h.Task) {
 		return
 	}
 	h.Remedies = append(h.Remedies, Remedy{

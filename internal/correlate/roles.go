@@ -109,7 +109,7 @@ func (w *world) waitsForThread(t *events.Task) bool {
 		return true
 	}
 	if e := w.explained[t.TID]; e != nil {
-		return e.on.Kind == "lock"
+		return e.kind == "lock"
 	}
 	return w.view(t).kind == waitLock
 }
@@ -119,7 +119,7 @@ func (w *world) waitsForThread(t *events.Task) bool {
 // and no kernel names such holders. With several faults the oldest stands for
 // them; nil if there is none.
 func (w *world) faultBefore(t *events.Task, hung map[int]*Hang) *Hang {
-	if w.view(t).kind != waitLock || !slices.ContainsFunc(w.frames(t), w.stacks.changesMemory) {
+	if w.view(t).kind != waitLock || !slices.ContainsFunc(w.frames(t), changesMemory) {
 		return nil
 	}
 	var root *Hang
@@ -173,9 +173,10 @@ func assignRoles(w *world, hangs []*Hang) {
 		on := lockOf(root, t.BlockerTID, v)
 		if e := w.explained[t.TID]; e != nil {
 			on.Source = whoWalk
-			on.Evidence = append(append(List[string]{}, e.on.Evidence...), on.Evidence...)
-			if e.on.Name != "" {
-				on.Name = e.on.Name
+			found := w.said(e)
+			on.Evidence = append(append(List[string]{}, found.Evidence...), on.Evidence...)
+			if found.Name != "" {
+				on.Name = found.Name
 			}
 		}
 		if tid := w.journalThread(t); tid != 0 {

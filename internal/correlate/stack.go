@@ -29,6 +29,8 @@ type stackView struct {
 	// whatever call it was in has returned.
 	after bool
 	fault bool // a page fault
+	// journal tells that it waits for a journal's own thread.
+	journal bool
 	// server is whom that frame waits for: mds, osd, mon, ...; "" unknown.
 	server string
 }
@@ -123,9 +125,9 @@ var fsFrames = []struct {
 
 // frameClass is what one frame tells.
 type frameClass struct {
-	idle, loop, lock, page, fault, after, isFS bool
-	fs                                         mounts.Kind
-	server                                     string
+	idle, loop, lock, page, fault, after, journal, isFS bool
+	fs                                                  mounts.Kind
+	server                                              string
 }
 
 // stackReader judges stacks. Frames repeat a thousandfold, so each text is
@@ -146,7 +148,7 @@ func (r *stackReader) class(frame string) frameClass {
 	name, module := splitFrame(frame)
 	c = frameClass{
 		idle: matches(idleFrames, name), loop: matches(loopFrames, name), lock: matches(lockFrames, name), page: matches(pageFrames, name),
-		fault: matches(faultFrames, name), after: matches(afterFrames, name),
+		fault: matches(faultFrames, name), after: matches(afterFrames, name), journal: matches(journalFrames, name),
 	}
 	c.fs, c.server, c.isFS = fsOf(name, module)
 	r.classes[frame] = c
@@ -164,6 +166,7 @@ func (r *stackReader) view(frames []string, wchan string) stackView {
 		c := r.class(f)
 		v.fault = v.fault || c.fault
 		v.after = v.after || c.after
+		v.journal = v.journal || c.journal
 		switch {
 		case v.kind == waitIdle:
 		case c.idle && v.kind != waitFS, c.loop && v.kind == waitUnknown:
@@ -206,7 +209,7 @@ func (v *stackView) look(frame string, c frameClass) {
 }
 
 // changesMemory tells whether a frame works on a process's memory map.
-func (r *stackReader) changesMemory(frame string) bool {
+func changesMemory(frame string) bool {
 	name, _ := splitFrame(frame)
 	return matches(memoryFrames, name)
 }

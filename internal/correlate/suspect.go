@@ -88,7 +88,7 @@ func Rests(snap *facts.Snapshot, d *Decoded) ([]Rest, error) {
 
 // TIDs are the threads of the last pass.
 func TIDs(snap *facts.Snapshot, d *Decoded) map[int]bool {
-	list, _ := d.passTasks(snap.Passes[len(snap.Passes)-1]) // as far as it can be read
+	list := d.pass(snap.Passes[len(snap.Passes)-1]).list // as far as it can be read
 	seen := make(map[int]bool, len(list))
 	for i := range list {
 		seen[list[i].TID] = true

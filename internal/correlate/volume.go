@@ -107,7 +107,9 @@ func shareVolumes(hangs []*Hang) {
 			continue
 		}
 		if same := named[h.Mount.Device]; same != nil {
-			h.Volume, h.Mount.Kind = same.Volume, same.Mount.Kind
+			own := *h.Mount // shared with others
+			own.Kind = same.Mount.Kind
+			h.Volume, h.Mount = same.Volume, &own
 		}
 	}
 }
@@ -133,8 +135,14 @@ func (w *world) parseCgroup(text string) (id, podUID string) {
 	return c.containerID, c.podUID
 }
 
+// volumeOf describes a volume; all that lies in it share one Volume.
 func (w *world) volumeOf(ref kube.VolumeRef) *Volume {
-	v := &Volume{Plugin: Text(ref.Plugin), Name: Text(ref.Name), PV: Text(ref.PV), Driver: Text(ref.Driver), Handle: Text(ref.Handle)}
+	ref.Rest = ""
+	v := w.volumes[ref]
+	if v != nil {
+		return v
+	}
+	v = &Volume{Plugin: Text(ref.Plugin), Name: Text(ref.Name), PV: Text(ref.PV), Driver: Text(ref.Driver), Handle: Text(ref.Handle)}
 	if ref.Kind == kube.SubPath {
 		v.SubPath = Text(ref.Container + "/" + ref.Index)
 	}
@@ -144,6 +152,7 @@ func (w *world) volumeOf(ref kube.VolumeRef) *Volume {
 	if ref.PodUID != "" {
 		v.Pod = w.pod(ref.PodUID)
 	}
+	w.volumes[ref] = v
 	return v
 }
 

@@ -15,25 +15,13 @@ func itoa(n int) string { return strconv.Itoa(n) }
 
 // waitingOn says whom a thread waits for, as far as its stack and mount show.
 func (w *world) waitingOn(t *events.Task, v stackView, pl *place) *WaitingOn {
-	on := &WaitingOn{Kind: "unknown", Source: whoStack}
+	on := &WaitingOn{Kind: waitingKind(v, pl), Source: whoStack}
 	if v.frame != "" {
 		on.Evidence = append(on.Evidence, "kernel stack: "+v.frame)
 	}
 	source := ""
 	if pl.mount != nil {
 		source = string(pl.mount.Source)
-	}
-	switch {
-	case v.kind == waitLock:
-		on.Kind = "lock"
-	case v.server != "":
-		on.Kind = v.server
-	case pl.kind == mounts.KindCephFuse, pl.kind == mounts.KindFuse:
-		on.Kind = "fuse-daemon"
-	case pl.kind == mounts.KindNFS:
-		on.Kind = "nfs-server"
-	case pl.kind == mounts.KindRBD, pl.kind == mounts.KindBlock:
-		on.Kind = "block-device"
 	}
 	switch on.Kind {
 	case "nfs-server":
@@ -47,6 +35,23 @@ func (w *world) waitingOn(t *events.Task, v stackView, pl *place) *WaitingOn {
 		w.fuseDaemon(on, pl)
 	}
 	return on
+}
+
+// waitingKind is WaitingOn.Kind by stack and mount.
+func waitingKind(v stackView, pl *place) string {
+	switch {
+	case v.kind == waitLock:
+		return "lock"
+	case v.server != "":
+		return v.server
+	case pl.kind == mounts.KindCephFuse, pl.kind == mounts.KindFuse:
+		return "fuse-daemon"
+	case pl.kind == mounts.KindNFS:
+		return "nfs-server"
+	case pl.kind == mounts.KindRBD, pl.kind == mounts.KindBlock:
+		return "block-device"
+	}
+	return "unknown"
 }
 
 func (w *world) blockDevice(on *WaitingOn, pl *place) {

@@ -2,6 +2,7 @@ package correlate
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hangtrace/hangtrace/internal/events"
@@ -11,7 +12,9 @@ import (
 // explained is what the walk over the kernel's structures says of one thread's
 // wait: it is exact, where a stack only shows the kind.
 type explained struct {
-	on *WaitingOn
+	// kind is WaitingOn.Kind, request tells whether WaitingOn.Request is known.
+	kind    string
+	request bool
 	// dev is the super block's device ("0:28"), path the path within it; ""
 	// when the wait is not about a file.
 	dev, path string
@@ -25,54 +28,88 @@ type explained struct {
 	killable *bool
 	// key is what is waited for: threads with the same one wait for the same
 	// request, page or lock.
-	key string
+	key waitKey
 	// buffer tells that it is a block of a journalled file system's device: a
 	// journal's own thread may be what writes it.
 	buffer bool
+	// say puts it into words, for the threads that are listed in the end.
+	say func(w *world) *WaitingOn
 }
 
-// indexWalk joins the walks with the threads. A thread's ID alone is not
-// believed: its start time must fit.
-func (w *world) indexWalk() {
-	w.explained = make(map[int]*explained)
-	var err error
-	if w.walk, err = w.opts.Decoded.Walk(w.snap); err != nil {
-		return // a walk that cannot be read explains nothing
-	}
-	if w.opts.walk != nil {
-		w.walk = *w.opts.walk
-	}
-	w.indexRequests()
-	w.indexLocks()
+// waitKey names what is waited for.
+type waitKey struct {
+	what string
+	a, b uint64
 }
 
-func (w *world) explain(list []events.Waiter, e *explained) {
+// walkIndex is a walk joined with the threads of a pass.
+type walkIndex struct {
+	walk      events.Walk
+	byTID     map[int]*events.Task
+	explained map[int]*explained // by TID
+	devices   map[events.Dev]string
+}
+
+// newWalkIndex joins a walk with threads. A thread's ID alone is not believed:
+// its start time must fit.
+func newWalkIndex(walk events.Walk, byTID map[int]*events.Task) *walkIndex {
+	x := &walkIndex{walk: walk, byTID: byTID, explained: make(map[int]*explained), devices: make(map[events.Dev]string)}
+	x.indexRequests()
+	x.indexLocks()
+	return x
+}
+
+// device is a device as mountinfo writes it.
+func (x *walkIndex) device(dev events.Dev) string {
+	name, ok := x.devices[dev]
+	if !ok {
+		name = dev.String()
+		x.devices[dev] = name
+	}
+	return name
+}
+
+func (x *walkIndex) explain(list []events.Waiter, e *explained) {
 	for _, waiter := range list {
-		t := w.byTID[waiter.TID]
+		t := x.byTID[waiter.TID]
 		if t == nil || t.StartBootNS/1e7 != waiter.StartNS/1e7 {
 			continue
 		}
 		// The request outranks the page or lock it is for.
-		if old := w.explained[waiter.TID]; old == nil || old.on.Request == nil && e.on.Request != nil {
-			w.explained[waiter.TID] = e
+		if old := x.explained[waiter.TID]; old == nil || !old.request && e.request {
+			x.explained[waiter.TID] = e
 		}
 	}
 }
+
+// said is an explanation in words; never to be changed.
+func (w *world) said(e *explained) *WaitingOn {
+	on := w.words[e]
+	if on == nil {
+		on = e.say(w)
+		on.Evidence = slices.Clip(on.Evidence) // who appends gets a list of its own
+		w.words[e] = on
+	}
+	return on
+}
+
+// outranks tells whether it says more than stack and mount do.
+func (e *explained) outranks(kind string) bool { return e.kind != "unknown" || kind == "unknown" }
 
 // applyWalk puts what the walk explains into a hang.
 func (w *world) applyWalk(t *events.Task, h *Hang, pl *place) {
 	e := w.explained[t.TID]
 	if e == nil {
-		e = w.ofImage(h)
+		e = w.ofImage(h.Mount, h.WaitingOn.Kind)
 	}
 	if e == nil {
 		return
 	}
 	stack := h.WaitingOn
-	if e.on.Kind != "unknown" || stack == nil || stack.Kind == "unknown" {
-		on := *e.on
+	if e.outranks(stack.Kind) {
+		on := *w.said(e)
 		on.Source = whoWalk
-		if stack != nil && len(stack.Evidence) > 0 && on.Kind != stack.Kind {
+		if len(stack.Evidence) > 0 && on.Kind != stack.Kind {
 			on.Evidence = append(append(List[string]{}, on.Evidence...), stack.Evidence[0])
 		}
 		h.WaitingOn = &on
@@ -92,21 +129,21 @@ func (w *world) applyWalk(t *events.Task, h *Hang, pl *place) {
 // ofImage explains a thread that waits in the code of a file system over rbd
 // for what the walk does not see (XFS's log and buffers, a journal): it waits
 // for one of the image's requests, if any is open.
-func (w *world) ofImage(h *Hang) *explained {
-	if h.Mount == nil || h.Mount.Kind != Text(mounts.KindRBD) || h.WaitingOn == nil || h.WaitingOn.Kind != "block-device" {
+func (w *world) ofImage(m *Mount, kind string) *explained {
+	if m.kind() != Text(mounts.KindRBD) || kind != "block-device" {
 		return nil
 	}
 	for i := range w.walk.RBDs {
 		d := &w.walk.RBDs[i]
 		dev := events.Dev(0)
-		if found := w.rbdOf(string(h.Mount.Device)); found != nil {
+		if found := w.rbdOf(string(m.Device)); found != nil {
 			d, dev = found, found.Dev
-		} else if string(h.Mount.Image) != imageOf(d) {
+		} else if m.Image != imageOf(d) {
 			continue
 		}
-		e := w.rbdWait(d, false, dev, "", "", "which of them the thread waits for is not known")
+		e := w.rbdWait(d, false, dev, "", waitKey{}, "which of them the thread waits for is not known")
 		e.ageNS = 0
-		if e.on.Kind != "osd" {
+		if e.kind != "osd" {
 			return nil
 		}
 		return e
@@ -147,9 +184,9 @@ func below(point, path string) string {
 }
 
 // fstype is the type of a walked super block; "" for one that was not walked.
-func (w *world) fstype(dev string) string {
-	for _, s := range w.walk.Superblocks {
-		if s.Dev.String() == dev {
+func (x *walkIndex) fstype(dev string) string {
+	for _, s := range x.walk.Superblocks {
+		if x.device(s.Dev) == dev {
 			return s.FSType
 		}
 	}
@@ -166,10 +203,10 @@ func (w *world) walkedElsewhere(t *events.Task, pl *place) bool {
 
 // detached tells whether every mount of a super block is out of every
 // namespace.
-func (w *world) detached(dev string) bool {
+func (x *walkIndex) detached(dev string) bool {
 	found := false
-	for _, m := range w.walk.Mounts {
-		if m.Dev.String() != dev {
+	for _, m := range x.walk.Mounts {
+		if x.device(m.Dev) != dev {
 			continue
 		}
 		if !m.Detached {

@@ -9,42 +9,53 @@ import (
 
 // page explains a wait for a page by the request that brings it or takes it
 // away.
-func (w *world) page(p *events.PageWait) {
-	key := fmt.Sprintf("page %x", p.Addr)
+func (x *walkIndex) page(p *events.PageWait) {
+	key := waitKey{what: "page", a: p.Addr}
 	what := fmt.Sprintf("page %d of inode %#x (%s), seen twice", p.Index, p.Ino, orUnknown(p.Bit))
-	if q := w.osdOfPage(p); q != nil {
-		e := w.osdWait(q)
-		e.dev, e.path = p.Dev.String(), p.Path
-		e.on.Evidence = append(e.on.Evidence, what)
-		w.explain(p.Waiters, e)
+	if q := x.osdOfPage(p); q != nil {
+		e := x.osdWait(q).with(what)
+		e.dev, e.path = x.device(p.Dev), p.Path
+		x.explain(p.Waiters, e)
 		return
 	}
-	for i := range w.walk.FuseRequests {
-		q := &w.walk.FuseRequests[i]
+	for i := range x.walk.FuseRequests {
+		q := &x.walk.FuseRequests[i]
 		if q.Dev == p.Dev && q.NodeID == p.NodeID && p.NodeID != 0 {
-			e := w.fuseWait(q)
+			e := x.fuseWait(q).with(what)
 			e.path = p.Path
-			e.on.Evidence = append(e.on.Evidence, what)
-			w.explain(p.Waiters, e)
+			x.explain(p.Waiters, e)
 			return
 		}
 	}
-	if d := w.rbd(p.Dev); d != nil {
-		w.explain(p.Waiters, w.rbdWait(d, p.Bit == "writeback", p.Dev, p.Path, key, what))
+	if d := x.rbd(p.Dev); d != nil {
+		x.explain(p.Waiters, x.rbdWait(d, p.Bit == "writeback", p.Dev, p.Path, key, what))
 		return
 	}
-	w.explain(p.Waiters, &explained{dev: p.Dev.String(), path: p.Path, key: key,
-		on: &WaitingOn{Kind: "unknown", Evidence: []string{what}}})
+	x.explain(p.Waiters, &explained{
+		kind: "unknown", dev: x.device(p.Dev), path: p.Path, key: key,
+		say: func(*world) *WaitingOn { return &WaitingOn{Kind: "unknown", Evidence: []string{what}} },
+	})
+}
+
+// with adds evidence.
+func (e *explained) with(evidence string) *explained {
+	say := e.say
+	e.say = func(w *world) *WaitingOn {
+		on := say(w)
+		on.Evidence = append(on.Evidence, evidence)
+		return on
+	}
+	return e
 }
 
 // osdOfPage is the OSD request that a cephfs page is part of: one of its inode,
 // in its direction if there is one, the oldest of them. Which page is in which
 // object depends on the file's layout, which is not read.
-func (w *world) osdOfPage(p *events.PageWait) *events.OSDRequest {
+func (x *walkIndex) osdOfPage(p *events.PageWait) *events.OSDRequest {
 	var best *events.OSDRequest
 	fits := func(q *events.OSDRequest) bool { return q.Write == (p.Bit == "writeback") }
-	for i := range w.walk.OSDRequests {
-		q := &w.walk.OSDRequests[i]
+	for i := range x.walk.OSDRequests {
+		q := &x.walk.OSDRequests[i]
 		if q.Ino == 0 || q.Ino != p.Ino || q.Dev != p.Dev {
 			continue
 		}
@@ -56,37 +67,46 @@ func (w *world) osdOfPage(p *events.PageWait) *events.OSDRequest {
 }
 
 // bit explains a wait for a buffer or an inode's state.
-func (w *world) bit(b *events.BitWait) {
-	key := fmt.Sprintf("bit %x %d", b.Addr, b.Bit)
+func (x *walkIndex) bit(b *events.BitWait) {
+	key := waitKey{what: "bit", a: b.Addr, b: uint64(b.Bit)}
 	switch b.Kind {
 	case "buffer":
 		what := fmt.Sprintf("block %d of device %s, seen twice", b.Block, b.Dev)
-		if d := w.rbd(b.Dev); d != nil {
-			e := w.rbdWait(d, false, b.Dev, "", key, what)
+		if d := x.rbd(b.Dev); d != nil {
+			e := x.rbdWait(d, false, b.Dev, "", key, what)
 			e.buffer = true
-			w.explain(b.Waiters, e)
+			x.explain(b.Waiters, e)
 			return
 		}
-		on := &WaitingOn{Kind: "block-device", Evidence: []string{what}}
-		for _, dev := range w.snap.Blocks {
-			if dev.Device == b.Dev.String() {
-				on.Name = Text(dev.Name)
-			}
-		}
-		w.explain(b.Waiters, &explained{on: on, dev: b.Dev.String(), key: key, buffer: true})
+		x.explain(b.Waiters, &explained{
+			kind: "block-device", dev: x.device(b.Dev), key: key, buffer: true,
+			say: func(w *world) *WaitingOn {
+				on := &WaitingOn{Kind: "block-device", Evidence: []string{what}}
+				for _, dev := range w.snap.Blocks {
+					if dev.Device == w.device(b.Dev) {
+						on.Name = Text(dev.Name)
+					}
+				}
+				return on
+			},
+		})
 	case "inode":
-		on := &WaitingOn{Kind: "lock", Name: Text("state of inode " + orUnknown(b.Path)),
-			Evidence: []string{"another thread reads the inode in or writes it back; the kernel does not keep which"}}
-		w.explain(b.Waiters, &explained{on: on, dev: b.Dev.String(), path: b.Path, key: key})
+		x.explain(b.Waiters, &explained{
+			kind: "lock", dev: x.device(b.Dev), path: b.Path, key: key,
+			say: func(*world) *WaitingOn {
+				return &WaitingOn{Kind: "lock", Name: Text("state of inode " + orUnknown(b.Path)),
+					Evidence: []string{"another thread reads the inode in or writes it back; the kernel does not keep which"}}
+			},
+		})
 	}
 }
 
 // rbd finds the image of a device, or of the disk that a partition is on:
 // rbd keeps 16 minors a disk.
-func (w *world) rbd(dev events.Dev) *events.RBDDevice {
-	for i := range w.walk.RBDs {
-		d := &w.walk.RBDs[i]
-		if d.Dev == dev || d.Dev.Major() == dev.Major() && d.Dev.Minor() == dev.Minor()&^0xf && w.partitioned() {
+func (x *walkIndex) rbd(dev events.Dev) *events.RBDDevice {
+	for i := range x.walk.RBDs {
+		d := &x.walk.RBDs[i]
+		if d.Dev == dev || d.Dev.Major() == dev.Major() && d.Dev.Minor() == dev.Minor()&^0xf && x.partitioned() {
 			return d
 		}
 	}
@@ -95,13 +115,13 @@ func (w *world) rbd(dev events.Dev) *events.RBDDevice {
 
 // partitioned tells that all images share one major number (single_major, the
 // default since 4.0): only then are minors counted by sixteens.
-func (w *world) partitioned() bool {
-	for _, d := range w.walk.RBDs {
-		if d.Dev.Major() != w.walk.RBDs[0].Dev.Major() {
+func (x *walkIndex) partitioned() bool {
+	for _, d := range x.walk.RBDs {
+		if d.Dev.Major() != x.walk.RBDs[0].Dev.Major() {
 			return false
 		}
 	}
-	return len(w.walk.RBDs) > 0
+	return len(x.walk.RBDs) > 0
 }
 
 func imageOf(d *events.RBDDevice) string {
@@ -115,17 +135,17 @@ func imageOf(d *events.RBDDevice) string {
 // requests. A file system maps files to blocks, so which of them it is cannot
 // be told where there are several: the oldest in the same direction stands for
 // them, and the evidence says so.
-func (w *world) rbdWait(d *events.RBDDevice, write bool, dev events.Dev, path, key, what string) *explained {
-	e := &explained{dev: dev.String(), path: path, key: key}
+func (x *walkIndex) rbdWait(d *events.RBDDevice, write bool, dev events.Dev, path string, key waitKey, what string) *explained {
 	image := "rbd image: " + imageOf(d)
-	same, other := w.imageRequests(d, write)
+	same, other := x.imageRequests(d, write)
 	candidates := same
 	if len(candidates) == 0 {
 		candidates = other
 	}
 	if len(candidates) == 0 {
-		e.on = &WaitingOn{Kind: "block-device", Name: Text(fmt.Sprintf("rbd%d", d.ID)), Evidence: []string{image, what, "the image has no request open at an OSD"}}
-		return e
+		return &explained{kind: "block-device", dev: x.device(dev), path: path, key: key, say: func(*world) *WaitingOn {
+			return &WaitingOn{Kind: "block-device", Name: Text(fmt.Sprintf("rbd%d", d.ID)), Evidence: []string{image, what, "the image has no request open at an OSD"}}
+		}}
 	}
 	oldest := candidates[0]
 	for _, q := range candidates {
@@ -133,21 +153,23 @@ func (w *world) rbdWait(d *events.RBDDevice, write bool, dev events.Dev, path, k
 			oldest = q
 		}
 	}
-	e.on = w.osdWait(oldest).on
-	if n := len(candidates); n > 1 {
-		e.on.Evidence[0] = fmt.Sprintf("the oldest of %d requests of the image in the kernel client's own list, seen twice", n)
-	} else {
-		e.on.Evidence[0] = "the only such request of the image in the kernel client's own list, seen twice"
-	}
-	e.on.Evidence = append(List[string]{image}, append(e.on.Evidence, what)...)
-	return e
+	return &explained{kind: "osd", request: true, dev: x.device(dev), path: path, key: key, say: func(w *world) *WaitingOn {
+		on := w.onOSDRequest(oldest)
+		if n := len(candidates); n > 1 {
+			on.Evidence[0] = fmt.Sprintf("the oldest of %d requests of the image in the kernel client's own list, seen twice", n)
+		} else {
+			on.Evidence[0] = "the only such request of the image in the kernel client's own list, seen twice"
+		}
+		on.Evidence = append(List[string]{image}, append(on.Evidence, what)...)
+		return on
+	}}
 }
 
 // imageRequests are an image's open requests to OSDs: those in one direction,
 // and the others.
-func (w *world) imageRequests(d *events.RBDDevice, write bool) (same, other []*events.OSDRequest) {
-	for i := range w.walk.OSDRequests {
-		q := &w.walk.OSDRequests[i]
+func (x *walkIndex) imageRequests(d *events.RBDDevice, write bool) (same, other []*events.OSDRequest) {
+	for i := range x.walk.OSDRequests {
+		q := &x.walk.OSDRequests[i]
 		if q.Client != d.Client || q.Linger || !ofImage(q.Object, d.ImageID) {
 			continue
 		}

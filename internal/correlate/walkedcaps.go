@@ -34,7 +34,14 @@ const othersMayWithhold = "another client may withhold capabilities: try: ceph t
 
 // capWait explains a wait for capabilities: the MDS has to grant them, and may
 // itself be waiting for another client to give them back.
-func (w *world) capWait(c *events.CapWait) {
+func (x *walkIndex) capWait(c *events.CapWait) {
+	x.explain(c.Waiters, &explained{
+		kind: "mds", dev: x.device(c.Dev), key: waitKey{what: "caps", a: uint64(c.Dev), b: c.Ino},
+		say: func(w *world) *WaitingOn { return w.onCaps(c) },
+	})
+}
+
+func (w *world) onCaps(c *events.CapWait) *WaitingOn {
 	rank := w.onlyRank(c.Dev)
 	on := w.mds(c.Dev, rank)
 	if rank < 0 {
@@ -51,7 +58,7 @@ func (w *world) capWait(c *events.CapWait) {
 	if len(live) == 0 {
 		on.Evidence = append(on.Evidence, othersMayWithhold)
 	}
-	w.explain(c.Waiters, &explained{on: on, dev: c.Dev.String(), key: fmt.Sprintf("caps %d %x", c.Dev, c.Ino)})
+	return on
 }
 
 // capNames spells capability bits as Ceph does ("pAsLsXsFrwcb"), after

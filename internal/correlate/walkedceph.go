@@ -10,43 +10,53 @@ import (
 // inKernelList is the evidence for a request that the walk saw.
 const inKernelList = "request in the kernel client's own list, seen twice"
 
-func (w *world) indexRequests() {
-	for i := range w.walk.MDSRequests {
-		w.mdsRequest(&w.walk.MDSRequests[i])
+func (x *walkIndex) indexRequests() {
+	for i := range x.walk.MDSRequests {
+		x.mdsRequest(&x.walk.MDSRequests[i])
 	}
-	for i := range w.walk.OSDRequests {
-		q := &w.walk.OSDRequests[i]
-		e := w.osdWait(q)
-		e.dev, e.path = q.Dev.String(), q.Path
-		w.explain(q.Waiters, e)
+	for i := range x.walk.OSDRequests {
+		q := &x.walk.OSDRequests[i]
+		e := x.osdWait(q)
+		e.dev, e.path = x.device(q.Dev), q.Path
+		x.explain(q.Waiters, e)
 	}
-	for i := range w.walk.MONRequests {
-		w.monRequest(&w.walk.MONRequests[i])
+	for i := range x.walk.MONRequests {
+		x.monRequest(&x.walk.MONRequests[i])
 	}
-	for i := range w.walk.FuseRequests {
-		w.fuseRequest(&w.walk.FuseRequests[i])
+	for i := range x.walk.FuseRequests {
+		q := &x.walk.FuseRequests[i]
+		x.explain(q.Waiters, x.fuseWait(q))
 	}
 }
 
-func (w *world) mdsRequest(q *events.MDSRequest) {
+func (x *walkIndex) mdsRequest(q *events.MDSRequest) {
+	e := explained{
+		kind: "mds", request: true, dev: x.device(q.Dev), path: q.Path, ageNS: q.AgeNS, key: waitKey{what: "mds", a: q.Addr},
+		say: func(w *world) *WaitingOn { return w.onMDSRequest(q) },
+	}
+	unsafe := e
+	unsafe.say = func(w *world) *WaitingOn {
+		on := w.onMDSRequest(q)
+		on.Evidence = append(List[string]{"answered, but not yet safe on the MDS's disk"}, on.Evidence...)
+		return on
+	}
+	for i, waiter := range q.Waiters {
+		if waiter.How == events.WaitSafe {
+			x.explain(q.Waiters[i:i+1], &unsafe)
+		} else {
+			x.explain(q.Waiters[i:i+1], &e)
+		}
+	}
+}
+
+func (w *world) onMDSRequest(q *events.MDSRequest) *WaitingOn {
 	on := w.mds(q.Dev, q.Rank)
 	on.Request = &Request{
 		ID: fmt.Sprint(q.TID), Op: Text(q.OpName), Target: Text(mdsTarget(q)), ForMS: new(int64(q.AgeNS / 1e6)), Attempts: &q.Attempts,
 	}
 	on.Evidence = append(List[string]{inKernelList}, on.Evidence...)
 	on.Evidence = append(on.Evidence, w.liveness(q.Dev, q.Rank, q.AgeNS)...)
-	safe := *on
-	safe.Evidence = append(List[string]{"answered, but not yet safe on the MDS's disk"}, on.Evidence...)
-	e := explained{on: on, dev: q.Dev.String(), path: q.Path, ageNS: q.AgeNS, key: fmt.Sprintf("mds %x", q.Addr)}
-	unsafe := e
-	unsafe.on = &safe
-	for _, waiter := range q.Waiters {
-		if waiter.How == events.WaitSafe {
-			w.explain([]events.Waiter{waiter}, &unsafe)
-		} else {
-			w.explain([]events.Waiter{waiter}, &e)
-		}
-	}
+	return on
 }
 
 // mdsTarget names what a request is about, as the kernel's debugfs does where
@@ -123,9 +133,9 @@ func (w *world) onlyRank(dev events.Dev) int {
 	return rank
 }
 
-func (w *world) cephFS(dev events.Dev) *events.CephFS {
-	for i := range w.walk.Superblocks {
-		if s := &w.walk.Superblocks[i]; s.Dev == dev {
+func (x *walkIndex) cephFS(dev events.Dev) *events.CephFS {
+	for i := range x.walk.Superblocks {
+		if s := &x.walk.Superblocks[i]; s.Dev == dev {
 			return s.Ceph
 		}
 	}
@@ -133,13 +143,13 @@ func (w *world) cephFS(dev events.Dev) *events.CephFS {
 }
 
 // cephClient is the libceph client of a cephfs super block.
-func (w *world) cephClient(dev events.Dev) *events.CephClient {
-	fs := w.cephFS(dev)
+func (x *walkIndex) cephClient(dev events.Dev) *events.CephClient {
+	fs := x.cephFS(dev)
 	if fs == nil {
 		return nil
 	}
-	for i := range w.walk.Clients {
-		if c := &w.walk.Clients[i]; c.FSID == fs.FSID && c.ID == fs.ClientID {
+	for i := range x.walk.Clients {
+		if c := &x.walk.Clients[i]; c.FSID == fs.FSID && c.ID == fs.ClientID {
 			return c
 		}
 	}
@@ -166,7 +176,14 @@ func (w *world) openMDS(dev events.Dev, rank int) *OpenRequests {
 }
 
 // osdWait is a wait for an OSD request.
-func (w *world) osdWait(q *events.OSDRequest) *explained {
+func (x *walkIndex) osdWait(q *events.OSDRequest) *explained {
+	return &explained{
+		kind: "osd", request: true, ageNS: q.AgeNS, key: waitKey{what: "osd", a: q.Addr},
+		say: func(w *world) *WaitingOn { return w.onOSDRequest(q) },
+	}
+}
+
+func (w *world) onOSDRequest(q *events.OSDRequest) *WaitingOn {
 	on := &WaitingOn{Kind: "osd", Name: "unknown", Address: Text(q.Peer), OpenRequests: w.openOSD(q.Client, q.OSD), Request: &Request{
 		ID: fmt.Sprint(q.TID), Op: "read", Target: Text(q.Object), ForMS: new(int64(q.AgeNS / 1e6)), Attempts: &q.Attempts,
 	}}
@@ -192,7 +209,7 @@ func (w *world) osdWait(q *events.OSDRequest) *explained {
 			on.Evidence = append(on.Evidence, "the client has lost its monitor, too: the network or the whole cluster is silent")
 		}
 	}
-	return &explained{on: on, ageNS: q.AgeNS, key: fmt.Sprintf("osd %x", q.Addr)}
+	return on
 }
 
 func (w *world) openOSD(client uint64, osd int) *OpenRequests {
@@ -206,7 +223,21 @@ func (w *world) openOSD(client uint64, osd int) *OpenRequests {
 	return o.orNil()
 }
 
-func (w *world) monRequest(q *events.MONRequest) {
+func (x *walkIndex) monRequest(q *events.MONRequest) {
+	e := &explained{
+		kind: "mon", request: true, key: waitKey{what: "mon", a: q.Addr},
+		say: func(w *world) *WaitingOn { return w.onMONRequest(q) },
+	}
+	for i := range x.walk.Superblocks {
+		dev := x.walk.Superblocks[i].Dev
+		if c := x.cephClient(dev); c != nil && c.Addr == q.Client {
+			e.dev = x.device(dev)
+		}
+	}
+	x.explain(q.Waiters, e)
+}
+
+func (w *world) onMONRequest(q *events.MONRequest) *WaitingOn {
 	on := w.mon(q.Client)
 	on.Request = &Request{ID: fmt.Sprint(q.TID), Op: Text(q.OpName)}
 	on.Evidence = append(on.Evidence, inKernelList)
@@ -217,13 +248,7 @@ func (w *world) monRequest(q *events.MONRequest) {
 		}
 	}
 	on.OpenRequests = o.orNil()
-	e := &explained{on: on, key: fmt.Sprintf("mon %x", q.Addr)}
-	for _, s := range w.walk.Superblocks {
-		if c := w.cephClient(s.Dev); c != nil && c.Addr == q.Client {
-			e.dev = s.Dev.String()
-		}
-	}
-	w.explain(q.Waiters, e)
+	return on
 }
 
 // mon is the monitor that a client talks to, or looks for.

@@ -2,18 +2,31 @@ package correlate
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/hangtrace/hangtrace/internal/events"
 )
 
-func (w *world) fuseRequest(q *events.FuseRequest) {
-	w.explain(q.Waiters, w.fuseWait(q))
+// fuseWait is a wait for a request to a FUSE daemon.
+func (x *walkIndex) fuseWait(q *events.FuseRequest) *explained {
+	// A killed caller takes back a request that the daemon has not read; one
+	// that it has read keeps its caller.
+	killable := &canBeKilled
+	if q.List != events.FusePending && q.List != events.FuseBackground {
+		killable = &cannotBeKilled
+	}
+	return &explained{
+		kind: "fuse-daemon", request: true, dev: x.device(q.Dev), path: q.Path, ageNS: q.AgeNS, killable: killable,
+		key: waitKey{what: "fuse", a: q.Addr}, say: func(w *world) *WaitingOn { return w.onFuse(q) },
+	}
 }
 
-// fuseWait is a wait for a request to a FUSE daemon.
-func (w *world) fuseWait(q *events.FuseRequest) *explained {
-	on := &WaitingOn{Kind: "fuse-daemon", Name: Text(fmt.Sprintf("fuse connection %d", q.Conn)), Request: &Request{
-		ID: fmt.Sprint(q.Unique), Op: Text(q.OpName), Target: Text(q.Path),
+// What ten thousand explanations share.
+var canBeKilled, cannotBeKilled = true, false
+
+func (w *world) onFuse(q *events.FuseRequest) *WaitingOn {
+	on := &WaitingOn{Kind: "fuse-daemon", Name: fuseConnection(q.Conn), Request: &Request{
+		ID: strconv.FormatUint(q.Unique, 10), Op: Text(q.OpName), Target: Text(q.Path),
 	}}
 	if on.Request.Target == "" {
 		on.Request.Target = Text(fmt.Sprintf("node %d", q.NodeID))
@@ -34,10 +47,11 @@ func (w *world) fuseWait(q *events.FuseRequest) *explained {
 	w.daemon(on, q.Conn)
 	w.fuseOpen(on, q.Dev)
 	on.Evidence = append(on.Evidence, "request in the kernel's own list, seen twice")
-	// A killed caller takes back a request that the daemon has not read; one
-	// that it has read keeps its caller.
-	killable := q.List == events.FusePending || q.List == events.FuseBackground
-	return &explained{on: on, dev: q.Dev.String(), path: q.Path, ageNS: q.AgeNS, killable: &killable, key: fmt.Sprintf("fuse %x", q.Addr)}
+	return on
+}
+
+func fuseConnection(number uint32) Text {
+	return Text("fuse connection " + strconv.FormatUint(uint64(number), 10))
 }
 
 // fuseOpen counts a connection's open requests.
@@ -65,14 +79,20 @@ func (w *world) fuseOpen(on *WaitingOn, dev events.Dev) {
 
 // fuseBlocked explains threads that wait until a connection takes requests
 // again: it has too many in the background.
-func (w *world) fuseBlocked(q *events.QueueWait) {
-	for _, sb := range w.walk.Superblocks {
+func (x *walkIndex) fuseBlocked(q *events.QueueWait) {
+	for i := range x.walk.Superblocks {
+		sb := &x.walk.Superblocks[i]
 		if sb.Fuse == nil || sb.Dev != q.Dev {
 			continue
 		}
-		on := &WaitingOn{Kind: "fuse-daemon", Name: Text(fmt.Sprintf("fuse connection %d", sb.Fuse.Number)), State: "takes no more requests in the background"}
-		w.daemon(on, sb.Fuse.Number)
-		w.fuseOpen(on, q.Dev)
-		w.explain(q.Waiters, &explained{on: on, dev: q.Dev.String(), key: fmt.Sprintf("fuse conn %d", sb.Fuse.Number)})
+		x.explain(q.Waiters, &explained{
+			kind: "fuse-daemon", dev: x.device(q.Dev), key: waitKey{what: "fuse connection", a: uint64(sb.Fuse.Number)},
+			say: func(w *world) *WaitingOn {
+				on := &WaitingOn{Kind: "fuse-daemon", Name: fuseConnection(sb.Fuse.Number), State: "takes no more requests in the background"}
+				w.daemon(on, sb.Fuse.Number)
+				w.fuseOpen(on, q.Dev)
+				return on
+			},
+		})
 	}
 }

@@ -3,6 +3,7 @@ package correlate
 import (
 	"slices"
 
+	"github.com/hangtrace/hangtrace/internal/events"
 	"github.com/hangtrace/hangtrace/internal/facts"
 	"github.com/hangtrace/hangtrace/internal/mounts"
 )
@@ -37,21 +38,23 @@ func Unanswered(snap *facts.Snapshot, opts Options) (Wants, error) {
 		if !w.still(t) || !w.suspicious(t) {
 			continue
 		}
-		h, kind, ok := w.hang(t)
-		if !ok || !w.wanted(kind, h) {
+		v := w.view(t)
+		pl, ok := w.bestPlace(t, v, w.reason(t, v))
+		if !ok || w.blocked(t).ForMS < opts.Threshold.Milliseconds() || !w.wanted(pl.kind, pl.mount) {
 			continue
 		}
 		wants.Hangs = true
-		if h.WaitingOn != nil && h.WaitingOn.Kind == "fuse-daemon" && len(snap.FuseDaemons) == 0 {
+		on, request := w.waitsFor(t, v, &pl)
+		if on == "fuse-daemon" && len(snap.FuseDaemons) == 0 {
 			wants.FindDaemons = true
 		}
-		if h.WaitingOn == nil || h.WaitingOn.Request != nil || w.waitsForThread(t) {
+		if request || w.waitsForThread(t) {
 			continue
 		}
-		switch mounts.Kind(h.Mount.kind()) {
+		switch mounts.Kind(pl.mount.kind()) {
 		case mounts.KindCephFS:
 			wants.Ceph = true
-			wants.Caps = wants.Caps || h.WaitingOn.Kind == "unknown"
+			wants.Caps = wants.Caps || on == "unknown"
 		case mounts.KindRBD:
 			wants.Ceph = true
 		case mounts.KindNFS:
@@ -63,6 +66,20 @@ func Unanswered(snap *facts.Snapshot, opts Options) (Wants, error) {
 	}
 	wants.Daemons = w.cephDaemons()
 	return wants, nil
+}
+
+// waitsFor is the kind of what a thread waits for, and whether the walk knows
+// the request.
+func (w *world) waitsFor(t *events.Task, v stackView, pl *place) (kind string, request bool) {
+	kind = waitingKind(v, pl)
+	e := w.explained[t.TID]
+	if e == nil {
+		e = w.ofImage(pl.mount, kind)
+	}
+	if e != nil && e.outranks(kind) {
+		return e.kind, e.request
+	}
+	return kind, false
 }
 
 func (m *Mount) kind() Text {

@@ -2,11 +2,11 @@ package correlate
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/hangtrace/hangtrace/internal/events"
 	"github.com/hangtrace/hangtrace/internal/facts"
+	"github.com/hangtrace/hangtrace/internal/kube"
 	"github.com/hangtrace/hangtrace/internal/mounts"
 	"github.com/hangtrace/hangtrace/internal/syscalls"
 )
@@ -83,37 +83,40 @@ type linkKey struct {
 
 type fdKey struct{ pid, fd int }
 
+type pathKey struct {
+	pid  int
+	path string
+}
+
 // world is a snapshot made ready for questions.
 type world struct {
 	snap *facts.Snapshot
 	opts Options
 	arch syscalls.Arch
 
-	last []events.Task
 	// The tasks are shared with later questions: never to be changed.
-	byTID     map[int]*events.Task // of last
-	before    sightings            // nil: there was one pass only
-	files     map[fdKey]*events.File
-	links     map[linkKey]*facts.Link
-	strings   map[stringKey]*facts.UserString
-	procs     map[int]*facts.Process
-	resolved  map[string]string // "pid:path" -> resolved
-	inFlight  map[int]*events.Call
-	history   *mounts.History
-	stacks    *stackReader
-	views     map[int]stackView
-	names     map[int][]string
-	lastStack []uint64 // the stack named last, and its names
-	lastNames []string
-	cgroups   map[string]cgroup
+	last     []events.Task
+	before   sightings // nil: there was one pass only
+	files    map[fdKey]*events.File
+	links    map[linkKey]*facts.Link
+	strings  map[stringKey]*facts.UserString
+	procs    map[int]*facts.Process
+	resolved map[pathKey]string
+	inFlight map[int]*events.Call
+	history  *mounts.History
+	stacks   *stackMemo
+	cgroups  map[string]cgroup
+	mounts   map[mountKey]*Mount
+	refs     map[string]parsedPath
+	volumes  map[kube.VolumeRef]*Volume
+	key      []byte // to make identifiers in
+	cures    map[cureKey]cure
 
-	statfs        []*Hang         // nil: not looked for yet
-	stale         map[string]bool // nil: not looked for yet
-	lastRemedies  List[Remedy]
-	lastWarnings  List[string]
-	walk          events.Walk
+	statfs        []*Hang                   // nil: not looked for yet
+	stale         map[string]bool           // nil: not looked for yet
+	*walkIndex                              // shared with later questions, too
+	words         map[*explained]*WaitingOn // explanations asked for so far
 	open          map[openKey]*OpenRequests // made when first asked for
-	explained     map[int]*explained        // by TID
 	journals      map[string]int            // TIDs of journal threads by name; made when first asked for
 	users         map[int]*facts.UserStack  // by TID; made when first asked for
 	ofDevice      map[string]*facts.CephState
@@ -127,15 +130,19 @@ func newWorld(snap *facts.Snapshot, opts Options) (*world, error) {
 		snap: snap, opts: opts, arch: syscalls.Arch(snap.Node.Arch),
 		files: make(map[fdKey]*events.File), links: make(map[linkKey]*facts.Link),
 		strings: make(map[stringKey]*facts.UserString), procs: make(map[int]*facts.Process),
-		resolved: make(map[string]string), inFlight: make(map[int]*events.Call),
-		stacks: newStackReader(), views: make(map[int]stackView), names: make(map[int][]string), cgroups: make(map[string]cgroup),
+		resolved: make(map[pathKey]string), inFlight: make(map[int]*events.Call),
+		stacks: opts.Decoded.stackMemo(), cgroups: make(map[string]cgroup),
+		words: make(map[*explained]*WaitingOn), mounts: make(map[mountKey]*Mount), refs: make(map[string]parsedPath),
+		volumes: make(map[kube.VolumeRef]*Volume), cures: make(map[cureKey]cure),
 	}
 	if len(snap.Passes) == 0 {
 		return nil, fmt.Errorf("snapshot: no pass over the threads")
 	}
 	opts.Decoded.keep(snap)
 	var err error
-	if w.last, err = opts.Decoded.passTasks(snap.Passes[len(snap.Passes)-1]); err != nil {
+	pass := snap.Passes[len(snap.Passes)-1]
+	tasks := opts.Decoded.pass(pass)
+	if w.last, err = tasks.list, tasks.err; err != nil {
 		return nil, err
 	}
 	if len(snap.Passes) > 1 {
@@ -143,15 +150,11 @@ func newWorld(snap *facts.Snapshot, opts Options) (*world, error) {
 			return nil, err
 		}
 	}
-	w.byTID = make(map[int]*events.Task, len(w.last))
-	for i := range w.last {
-		w.byTID[w.last[i].TID] = &w.last[i]
-	}
+	w.walkIndex = opts.Decoded.walkIndex(snap, opts.walk)
 	if err := w.indexCapture(); err != nil {
 		return nil, err
 	}
 	w.indexFacts()
-	w.indexWalk()
 	return w, w.indexMounts()
 }
 
@@ -193,7 +196,7 @@ func (w *world) indexFacts() {
 	}
 	for _, r := range w.snap.Resolved {
 		if r.Resolved != "" {
-			w.resolved[fmt.Sprintf("%d:%s", r.PID, r.Path)] = r.Resolved
+			w.resolved[pathKey{r.PID, r.Path}] = r.Resolved
 		}
 	}
 }
@@ -221,36 +224,10 @@ func (w *world) indexMounts() error {
 }
 
 // frames gives a thread's symbolised kernel stack; nil when unreadable.
-func (w *world) frames(t *events.Task) []string {
-	if names, ok := w.names[t.TID]; ok {
-		return names
-	}
-	names := t.StackNames
-	switch {
-	case len(names) > 0 || len(t.Stack) == 0:
-	case slices.Equal(t.Stack, w.lastStack): // what hangs by the thousand hangs alike
-		names = w.lastNames
-	default:
-		names = make([]string, len(t.Stack))
-		for i, addr := range t.Stack {
-			if names[i] = w.snap.Symbols[addr]; names[i] == "" {
-				names[i] = fmt.Sprintf("%#x", addr)
-			}
-		}
-		w.lastStack, w.lastNames = t.Stack, names
-	}
-	w.names[t.TID] = names
-	return names
-}
+func (w *world) frames(t *events.Task) []string { return w.stacks.of(t, w.snap.Symbols).frames }
 
-func (w *world) view(t *events.Task) stackView {
-	v, ok := w.views[t.TID]
-	if !ok {
-		v = w.stacks.view(w.frames(t), t.Wchan)
-		w.views[t.TID] = v
-	}
-	return v
-}
+// view gives what a thread's kernel stack tells.
+func (w *world) view(t *events.Task) stackView { return w.stacks.of(t, w.snap.Symbols).view }
 
 // still tells whether a thread slept through from the first pass to the last.
 func (w *world) still(t *events.Task) bool {
