@@ -12,6 +12,7 @@ import (
 	"github.com/hangtrace/hangtrace/internal/expendable"
 	"github.com/hangtrace/hangtrace/internal/facts"
 	"github.com/hangtrace/hangtrace/internal/loader"
+	"github.com/hangtrace/hangtrace/internal/mounts"
 	"github.com/hangtrace/hangtrace/internal/proc"
 	"github.com/hangtrace/hangtrace/internal/storage"
 )
@@ -281,6 +282,6 @@ func (s *Session) mountTables(snap *facts.Snapshot, suspects []correlate.Suspect
 		if s.cache.unchanged(ns, text) && s.opts.Judge.Memory != nil {
 			continue
 		}
-		snap.Mounts = append(snap.Mounts, facts.MountTable{Namespace: ns, PID: readers[ns], Text: string(text), AsOf: snap.TakenAt})
+		snap.Mounts = append(snap.Mounts, facts.MountTable{Namespace: ns, PID: readers[ns], Text: string(mounts.Redact(text)), AsOf: snap.TakenAt})
 	}
 }

@@ -83,7 +83,7 @@ func (sc *scan) namespaces() {
 			sc.cache.mountinfo[ns] = text
 		}
 		if !whole[ns] && len(kept) > 0 {
-			sc.snap.Mounts = append(sc.snap.Mounts, facts.MountTable{Namespace: ns, PID: reader, Text: string(kept), AsOf: sc.snap.TakenAt})
+			sc.snap.Mounts = append(sc.snap.Mounts, facts.MountTable{Namespace: ns, PID: reader, Text: string(mounts.Redact(kept)), AsOf: sc.snap.TakenAt})
 		}
 		n := facts.MountNamespace{ID: ns, PID: reader, Processes: len(members[ns])}
 		n.Members = slices.Clone(members[ns][:min(len(members[ns]), membersMost)])

@@ -153,3 +153,22 @@ func TestRedact(t *testing.T) {
 		}
 	}
 }
+
+// The text that a recording takes along shows the same table without secrets.
+func TestRedactText(t *testing.T) {
+	const plain = "1 0 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
+	text := plain + "5 1 0:5 / /c\\040d rw master:2 - ceph 10.99.0.1:6789:/ rw,name=csi,secret=AQBx==,acl\n" + plain +
+		"6 1 0:6 / /e rw - fuse.dav https://user:pw@host/dav rw,user_id=0\nrubbish secret=AQ\n7 1 0:7 / /f rw - cifs //h/s rw,password=p1"
+	want := plain + "5 1 0:5 / /c\\040d rw master:2 - ceph 10.99.0.1:6789:/ rw,name=csi,secret=<redacted>,acl\n" + plain +
+		"6 1 0:6 / /e rw - fuse.dav https://user:<redacted>@host/dav rw,user_id=0\nrubbish secret=AQ\n7 1 0:7 / /f rw - cifs //h/s rw,password=<redacted>"
+	got := Redact([]byte(text))
+	if string(got) != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if again := Redact(got); string(again) != want {
+		t.Errorf("again\n%s", again)
+	}
+	if got := Redact([]byte(plain)); string(got) != plain {
+		t.Errorf("plain: %s", got)
+	}
+}

@@ -1,8 +1,58 @@
 package mounts
 
-import "strings"
+import (
+	"bytes"
+	"strings"
+)
 
 const redacted = "<redacted>"
+
+// Redact hides in the text of a mountinfo file what Parse hides in a Table: the
+// text goes into recordings, which leave the node. It gives the text itself
+// where there is nothing to hide.
+func Redact(text []byte) []byte {
+	var out []byte
+	at := 0 // up to where text is in out
+	for begin := 0; begin < len(text); {
+		end := len(text)
+		if n := bytes.IndexByte(text[begin:], '\n'); n >= 0 {
+			end = begin + n
+		}
+		if tail := redactTail(text[begin:end]); tail != nil {
+			out = append(append(out, text[at:end-len(tail.old)]...), tail.clean...)
+			at = end
+		}
+		begin = end + 1
+	}
+	if out == nil {
+		return text
+	}
+	return append(out, text[at:]...)
+}
+
+// tail is the end of a line of mountinfo: source and options.
+type tail struct {
+	old   []byte
+	clean string
+}
+
+// redactTail gives the end of a line, if there is something to hide in it.
+func redactTail(line []byte) *tail {
+	_, rest, ok := bytes.Cut(line, []byte(" - "))
+	if !ok {
+		return nil
+	}
+	_, old, ok := bytes.Cut(rest, []byte(" ")) // behind the type
+	if !ok {
+		return nil
+	}
+	source, options, _ := strings.Cut(string(old), " ")
+	clean := redactSource(source) + " " + redactOptions(options)
+	if clean == source+" "+options {
+		return nil
+	}
+	return &tail{old, clean}
+}
 
 // redactOptions replaces the values of options that may hold a secret. The
 // kernel's ceph client prints secret=<hidden> by itself; other file systems

@@ -181,6 +181,10 @@ func FuzzParse(f *testing.F) {
 			}
 			table.Lookup(m.Point + "/x")
 		}
+		clean := Redact(text)
+		if again := Redact(clean); !bytes.Equal(again, clean) {
+			t.Errorf("redacted anew: %q, %q", clean, again)
+		}
 	})
 }
 
