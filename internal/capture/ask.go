@@ -2,6 +2,7 @@ package capture
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,6 +16,20 @@ import (
 type reply struct {
 	answers []expendable.Answer
 	err     error
+}
+
+// refusal is why a process was not asked, or what the first request that failed
+// met with.
+func (r reply) refusal() error {
+	if r.err != nil {
+		return r.err
+	}
+	for _, a := range r.answers {
+		if a.Err != "" {
+			return errors.New(a.Err)
+		}
+	}
+	return nil
 }
 
 // asker is Session.ask.

@@ -223,8 +223,8 @@ func (s *Session) userMemory(ctx context.Context, snap *facts.Snapshot, suspects
 	for _, pid := range slices.Sorted(maps.Keys(replies)) {
 		r := replies[pid]
 		s.cache.keepMemory(snap, suspects, pid, r.answers)
-		if r.err != nil {
-			snap.Skipped = append(snap.Skipped, facts.Skipped{What: fmt.Sprintf("memory of pid %d (paths given by address)", pid), Why: r.err.Error()})
+		if err := r.refusal(); err != nil {
+			snap.Skipped = append(snap.Skipped, facts.Skipped{What: fmt.Sprintf("memory of pid %d (paths given by address)", pid), Why: err.Error()})
 		}
 	}
 }

@@ -49,10 +49,21 @@ func FuseConnections(root string) (connections []facts.FuseConnection, degraded 
 		degraded = append(degraded, "the FUSE control file system is not mounted on "+dir+
 			": requests that wait in FUSE connections, and connections without a mount, cannot be seen")
 	}
-	for _, s := range r.skipped {
-		degraded = append(degraded, fmt.Sprintf("FUSE connection: read %s: %s", s.What, s.Why))
+	return connections, append(degraded, unread(r.skipped)...), nil
+}
+
+// unread tells in one sentence of the files of all connections that could not
+// be read: without rights, those are three for each mount.
+func unread(skipped []facts.Skipped) []string {
+	if len(skipped) == 0 {
+		return nil
 	}
-	return connections, degraded, nil
+	first := slices.MinFunc(skipped, func(a, b facts.Skipped) int { return cmp.Compare(a.What, b.What) })
+	text := fmt.Sprintf("FUSE connections: read %s: %s", first.What, first.Why)
+	if n := len(skipped) - 1; n > 0 {
+		text += fmt.Sprintf(" (and %d more files)", n)
+	}
+	return []string{text}
 }
 
 func (r *reader) connection(number uint32, dir string) facts.FuseConnection {
