@@ -77,7 +77,13 @@ type run struct {
 
 func start(t testing.TB, s *testkit.Sandbox, args ...string) *run {
 	t.Helper()
-	r := &run{cmd: exec.Command(binary(t), args...), began: time.Now()}
+	return startCommand(t, s, exec.Command(binary(t), args...))
+}
+
+// startCommand starts the tool in a way of its own.
+func startCommand(t testing.TB, s *testkit.Sandbox, cmd *exec.Cmd) *run {
+	t.Helper()
+	r := &run{cmd: cmd, began: time.Now()}
 	r.cmd.Stdout, r.cmd.Stderr = &r.stdout, &r.stderr
 	var err error
 	r.Process, err = s.Start(r.cmd)
