@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
@@ -32,7 +33,10 @@ func TestMain(m *testing.M) {
 		"sleeper":   sleeper,
 		"brief":     sleeper,
 		// Prints the PID of the one process called brief, once it is there.
-		"pidof-brief": func() { awaitName("brief") },
+		"pidof-brief": func() { awaitName("brief", 1) },
+		// forker has a child of its own name.
+		"forker":       forker,
+		"pidof-forker": func() { awaitName("forker", 2) },
 		// "byarg FILE COMMAND": the content of FILE is the last argument.
 		"byarg": byArgument,
 	})
@@ -200,15 +204,29 @@ func sleeper() {
 	time.Sleep(d)
 }
 
-func awaitName(name string) {
+// forker waits as vfork does for a child that sleeps a second: in state D, in a
+// call that need not last. The child is a copy of this thread alone, so it makes
+// system calls and nothing else.
+func forker() {
+	left := unix.Timespec{Sec: 1}
+	if pid, _, _ := unix.RawSyscall6(unix.SYS_CLONE, unix.CLONE_VFORK|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0); pid != 0 {
+		return
+	}
+	unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&left)), 0, 0)
+	for {
+		unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+	}
+}
+
+func awaitName(name string, n int) {
 	for range 500 {
-		if found, err := proc.New("/proc").ByName(name); err == nil && len(found) == 1 {
+		if found, err := proc.New("/proc").ByName(name); err == nil && len(found) == n {
 			fmt.Println(found[0].PID)
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	fatal(fmt.Errorf("no process, or several, called %s", name))
+	fatal(fmt.Errorf("not %d called %s", n, name))
 }
 
 func byArgument() {

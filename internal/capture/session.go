@@ -175,14 +175,22 @@ func (s *Session) gap() time.Duration {
 	return 50 * time.Millisecond
 }
 
-// Snapshot makes two passes and reads what the suspects need. It returns what
-// it has when ctx ends, naming what is missing; an error means that not even
-// one pass was possible.
+// Snapshot makes two passes and reads what the suspects need; where the first
+// shows no thread in question, a second could not make one a hang. It returns
+// what it has when ctx ends, naming what is missing; an error means that not
+// even one pass was possible.
 func (s *Session) Snapshot(ctx context.Context) (*facts.Snapshot, error) {
 	begin := time.Now()
 	first, err := s.backend.pass(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if s.quiet(first) {
+		snap := s.look(ctx, begin, first)
+		if !s.opts.Targets.All && len(first.Data) == 0 {
+			return nil, s.ended()
+		}
+		return snap, nil
 	}
 	gap := s.gap()
 	until, bounded := ctx.Deadline()
@@ -221,17 +229,30 @@ func (s *Session) ended() error {
 	return fmt.Errorf("%s ended while hangtrace looked at it: %w", strings.Join(names, ", "), ErrNoTarget)
 }
 
+// quiet tells that a pass shows no thread that may hang.
+func (s *Session) quiet(pass facts.Pass) bool {
+	snap := &facts.Snapshot{Backend: s.backend.name(), Node: s.cache.node(s.opts.Proc), Passes: []facts.Pass{pass}}
+	s.symbols(snap, func(string, error) {}) // said of the next look
+	suspects, err := correlate.Suspects(snap, s.opts.Judge.Decoded)
+	return err == nil && len(suspects) == 0
+}
+
 // Tick makes one more pass and compares it with the one before.
 func (s *Session) Tick(ctx context.Context) (*facts.Snapshot, error) {
 	begin := time.Now()
-	snap := &facts.Snapshot{Backend: s.backend.name(), Node: s.cache.node(s.opts.Proc)}
-	snap.Targets, snap.AllProcesses, snap.KernelThreads = s.opts.Targets.List, s.opts.Targets.All, s.opts.Targets.KernelThreads
-	snap.OwnMountNS, _ = s.opts.Proc.Namespace(os.Getpid(), "mnt")
 	pass, err := s.backend.pass(ctx)
 	if err != nil {
 		return nil, err
 	}
+	return s.look(ctx, begin, pass), nil
+}
+
+// look makes a snapshot of the last pass and the one before.
+func (s *Session) look(ctx context.Context, begin time.Time, pass facts.Pass) *facts.Snapshot {
+	snap := &facts.Snapshot{Backend: s.backend.name(), Node: s.cache.node(s.opts.Proc)}
 	snap.Clock, snap.TakenAt = s.opts.Proc.Clock()
+	snap.Targets, snap.AllProcesses, snap.KernelThreads = s.opts.Targets.List, s.opts.Targets.All, s.opts.Targets.KernelThreads
+	snap.OwnMountNS, _ = s.opts.Proc.Namespace(os.Getpid(), "mnt")
 	if err := s.calibrate(&snap.Clock); err != nil && s.backend.name() == facts.BackendBPF {
 		snap.Degraded = append(snap.Degraded, "blocked since when is known only as far as hangtrace watched: "+err.Error())
 	}
@@ -253,5 +274,5 @@ func (s *Session) Tick(ctx context.Context) (*facts.Snapshot, error) {
 		snap.Skipped = append(snap.Skipped, c.Skipped())
 	}
 	snap.TookMS = time.Since(begin).Milliseconds()
-	return snap, nil
+	return snap
 }
