@@ -39,6 +39,8 @@ func TestMain(m *testing.M) {
 		"pidof-forker": func() { awaitName("forker", 2) },
 		// "byarg FILE COMMAND": the content of FILE is the last argument.
 		"byarg": byArgument,
+		// "withzombie COMMAND": the last argument is the PID of a zombie.
+		"withzombie": withZombie,
 	})
 }
 
@@ -216,6 +218,17 @@ func forker() {
 	for {
 		unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
 	}
+}
+
+func withZombie() {
+	child := exec.Command("true") // nobody waits for it
+	if err := child.Start(); err != nil {
+		fatal(err)
+	}
+	for proc.New("/proc").Runs(child.Process.Pid) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	become(append(os.Args[1:], strconv.Itoa(child.Process.Pid)))
 }
 
 func awaitName(name string, n int) {

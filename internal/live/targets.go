@@ -57,7 +57,7 @@ func (s *session) follow() error {
 	var kept []facts.Target
 	changed := false
 	for _, t := range s.targets.List {
-		if _, err := p.Process(t.PID); err == nil {
+		if p.Runs(t.PID) {
 			kept = append(kept, t)
 			continue
 		}

@@ -98,6 +98,13 @@ func (f *FS) Process(pid int) (facts.Process, error) {
 	return f.process(pid, s), nil
 }
 
+// Runs tells whether a process has a thread that can still do anything: one
+// that waits for its parent to take note of its end (a zombie) has none.
+func (f *FS) Runs(pid int) bool {
+	s, err := f.stat(pid)
+	return err == nil && (s.threads > 1 || s.state != 'Z' && s.state != 'X')
+}
+
 func (f *FS) process(pid int, s stat) facts.Process {
 	p := facts.Process{
 		PID: pid, PPID: s.ppid, Comm: s.comm, StartBootNS: s.startNS, Threads: s.threads, UID: -1,
