@@ -14,6 +14,7 @@ type Decoded struct {
 	sightings map[passKey]decodedSightings
 	walks     map[passKey]decodedWalk
 	stacks    *stackMemo
+	indexed   indexed
 }
 
 // passKey tells passes apart by their memory, which nobody writes to once it is
@@ -76,6 +77,13 @@ func NewDecoded() *Decoded {
 		tasks: make(map[passKey]decodedTasks), sightings: make(map[passKey]decodedSightings), walks: make(map[passKey]decodedWalk),
 		stacks: newStackMemo(),
 	}
+}
+
+func (d *Decoded) lists() *indexed {
+	if d == nil {
+		return &indexed{}
+	}
+	return &d.indexed
 }
 
 func (d *Decoded) stackMemo() *stackMemo {

@@ -104,9 +104,8 @@ func (w *world) hang(t *events.Task) (*Hang, mounts.Kind, bool) {
 	h := &Hang{
 		ID: w.id(t), Reason: reason, Task: w.task(t), Syscall: w.syscall(t), Blocked: blocked,
 		Path: pl.path, Mount: pl.mount, KernelStack: w.frames(t), Volume: w.volume(t, &pl),
-		WaitingOn: w.waitingOn(t, v, &pl),
 	}
-	w.applyWalk(t, h, &pl)
+	w.waitsOn(t, h, v, &pl)
 	w.userStack(t, h)
 	w.effect(h)
 	if len(h.KernelStack) == 0 && t.Wchan != "" {

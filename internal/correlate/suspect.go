@@ -238,6 +238,12 @@ func VolumeDataPaths(snap *facts.Snapshot, opts Options) ([]string, error) {
 		return nil, err
 	}
 	var list []string
+	seen := make(map[*Mount]bool)
+	add := func(p string) {
+		if ref, ok := w.volumeRef(p); ok && ref.VolDataPath != "" && !slices.Contains(list, ref.VolDataPath) {
+			list = append(list, ref.VolDataPath)
+		}
+	}
 	for i := range w.last {
 		t := &w.last[i]
 		if !w.still(t) || !w.suspicious(t) {
@@ -248,29 +254,28 @@ func VolumeDataPaths(snap *facts.Snapshot, opts Options) ([]string, error) {
 		if !ok {
 			continue
 		}
-		for _, p := range w.volumePaths(&pl) {
-			if ref, ok := w.volumeRef(p); ok && ref.VolDataPath != "" && !slices.Contains(list, ref.VolDataPath) {
-				list = append(list, ref.VolDataPath)
-			}
+		add(string(pl.path.Value))
+		if pl.mount == nil || seen[pl.mount] {
+			continue
+		}
+		seen[pl.mount] = true
+		for _, p := range w.mountPoints(pl.mount) {
+			add(p)
 		}
 	}
 	return list, nil
 }
 
-// volumePaths are the paths under which a place's volume may be known: its own,
-// its mount point, and the points of the same superblock's other mounts.
-func (w *world) volumePaths(pl *place) []string {
-	paths := []string{string(pl.path.Value)}
-	if pl.mount == nil {
-		return paths
-	}
-	paths = append(paths, string(pl.mount.Point))
-	if pl.mount.Device == "" {
+// mountPoints are the paths under which a mount's volume may be known: its
+// point, and those of the same superblock's other mounts.
+func (w *world) mountPoints(m *Mount) []string {
+	paths := []string{string(m.Point)}
+	if m.Device == "" {
 		return paths
 	}
 	for _, ns := range w.history.Namespaces() {
-		for _, m := range w.history.Current(ns).ByDevice(string(pl.mount.Device)) {
-			paths = append(paths, m.Point)
+		for _, same := range w.history.Current(ns).ByDevice(string(m.Device)) {
+			paths = append(paths, same.Point)
 		}
 	}
 	return paths

@@ -98,9 +98,26 @@ func (w *world) fuseDaemon(on *WaitingOn, pl *place) {
 }
 
 // daemon names the process that serves a FUSE connection, and what is wrong
-// with it. A kernel that does not number connections names it only if there is
-// one daemon at all.
+// with it.
 func (w *world) daemon(on *WaitingOn, number uint32) {
+	known := w.daemons[number]
+	if known == nil {
+		known = w.findDaemon(number)
+		w.daemons[number] = known
+	}
+	if known.PID != 0 {
+		on.Name, on.PID = known.Name, known.PID
+	}
+	if known.State != "" {
+		on.State = known.State
+	}
+	on.Evidence = append(on.Evidence, known.Evidence...)
+}
+
+// findDaemon gives the name, process, state and evidence of a daemon. A kernel that does not number connections names it only if there is
+// one daemon at all.
+func (w *world) findDaemon(number uint32) *WaitingOn {
+	on := &WaitingOn{}
 	var found *facts.FuseDaemon
 	numbered := false
 	for i := range w.snap.FuseDaemons {
@@ -119,7 +136,7 @@ func (w *world) daemon(on *WaitingOn, number uint32) {
 		if numbered {
 			on.Evidence = append(on.Evidence, "no process serves this connection: the daemon is gone")
 		}
-		return
+		return on
 	}
 	on.Name, on.PID = Text(fmt.Sprintf("%s[%d]", found.Comm, found.PID)), found.PID
 	on.Evidence = append(on.Evidence, fmt.Sprintf("serves fuse connection %d", number))
@@ -140,6 +157,7 @@ func (w *world) daemon(on *WaitingOn, number uint32) {
 	case "D":
 		on.State = "daemon itself blocked (state D)"
 	}
+	return on
 }
 
 // kubeFacts is never nil.

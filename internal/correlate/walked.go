@@ -96,23 +96,27 @@ func (w *world) said(e *explained) *WaitingOn {
 // outranks tells whether it says more than stack and mount do.
 func (e *explained) outranks(kind string) bool { return e.kind != "unknown" || kind == "unknown" }
 
-// applyWalk puts what the walk explains into a hang.
-func (w *world) applyWalk(t *events.Task, h *Hang, pl *place) {
+// waitsOn says whom a hang waits for: by the walk, else by stack and mount.
+func (w *world) waitsOn(t *events.Task, h *Hang, v stackView, pl *place) {
+	kind := waitingKind(v, pl)
 	e := w.explained[t.TID]
 	if e == nil {
-		e = w.ofImage(h.Mount, h.WaitingOn.Kind)
+		e = w.ofImage(pl.mount, kind)
+	}
+	if e == nil || !e.outranks(kind) {
+		h.WaitingOn = w.waitingOn(t, v, pl)
+	} else {
+		on := *w.said(e)
+		on.Source = whoWalk
+		if on.Kind != kind {
+			if stack := w.waitingOn(t, v, pl); len(stack.Evidence) > 0 {
+				on.Evidence = append(on.Evidence, stack.Evidence[0])
+			}
+		}
+		h.WaitingOn = &on
 	}
 	if e == nil {
 		return
-	}
-	stack := h.WaitingOn
-	if e.outranks(stack.Kind) {
-		on := *w.said(e)
-		on.Source = whoWalk
-		if len(stack.Evidence) > 0 && on.Kind != stack.Kind {
-			on.Evidence = append(append(List[string]{}, on.Evidence...), stack.Evidence[0])
-		}
-		h.WaitingOn = &on
 	}
 	if e.killable != nil && !*e.killable && !h.Task.KernelThread {
 		h.Task.Killable = e.killable

@@ -109,7 +109,8 @@ type world struct {
 	mounts   map[mountKey]*Mount
 	refs     map[string]parsedPath
 	volumes  map[kube.VolumeRef]*Volume
-	key      []byte // to make identifiers in
+	key      []byte                // to make identifiers in
+	daemons  map[uint32]*WaitingOn // by connection; nil: not known
 	cures    map[cureKey]cure
 
 	statfs        []*Hang                   // nil: not looked for yet
@@ -128,17 +129,16 @@ type world struct {
 func newWorld(snap *facts.Snapshot, opts Options) (*world, error) {
 	w := &world{
 		snap: snap, opts: opts, arch: syscalls.Arch(snap.Node.Arch),
-		files: make(map[fdKey]*events.File), links: make(map[linkKey]*facts.Link),
-		strings: make(map[stringKey]*facts.UserString), procs: make(map[int]*facts.Process),
+		links:    make(map[linkKey]*facts.Link),
+		procs:    make(map[int]*facts.Process),
 		resolved: make(map[pathKey]string), inFlight: make(map[int]*events.Call),
 		stacks: opts.Decoded.stackMemo(), cgroups: make(map[string]cgroup),
 		words: make(map[*explained]*WaitingOn), mounts: make(map[mountKey]*Mount), refs: make(map[string]parsedPath),
-		volumes: make(map[kube.VolumeRef]*Volume), cures: make(map[cureKey]cure),
+		volumes: make(map[kube.VolumeRef]*Volume), cures: make(map[cureKey]cure), daemons: make(map[uint32]*WaitingOn),
 	}
 	if len(snap.Passes) == 0 {
 		return nil, fmt.Errorf("snapshot: no pass over the threads")
 	}
-	opts.Decoded.keep(snap)
 	var err error
 	pass := snap.Passes[len(snap.Passes)-1]
 	tasks := opts.Decoded.pass(pass)
@@ -150,6 +150,7 @@ func newWorld(snap *facts.Snapshot, opts Options) (*world, error) {
 			return nil, err
 		}
 	}
+	opts.Decoded.keep(snap)
 	w.walkIndex = opts.Decoded.walkIndex(snap, opts.walk)
 	if err := w.indexCapture(); err != nil {
 		return nil, err
@@ -159,14 +160,9 @@ func newWorld(snap *facts.Snapshot, opts Options) (*world, error) {
 }
 
 func (w *world) indexCapture() error {
-	for _, pass := range w.snap.Files {
-		files, err := events.DecodeFiles(pass)
-		if err != nil {
-			return err
-		}
-		for i := range files {
-			w.files[fdKey{files[i].PID, files[i].FD}] = &files[i]
-		}
+	var err error
+	if w.files, err = w.opts.Decoded.lists().filesOf(w.snap.Files); err != nil {
+		return err
 	}
 	for _, pass := range w.snap.InFlight {
 		calls, err := events.DecodeSlots(pass, w.snap.Clock)
@@ -181,14 +177,10 @@ func (w *world) indexCapture() error {
 }
 
 func (w *world) indexFacts() {
-	w.blocks = mounts.NewBlocks(w.snap.Blocks)
+	w.strings = w.opts.Decoded.lists().stringsOf(w.snap.Strings)
 	for i := range w.snap.Links {
 		l := &w.snap.Links[i]
 		w.links[linkKey{l.PID, l.TID, l.Name}] = l
-	}
-	for i := range w.snap.Strings {
-		s := &w.snap.Strings[i]
-		w.strings[stringKey{s.PID, s.Addr}] = s
 	}
 	for i := range w.snap.Processes {
 		p := &w.snap.Processes[i]
@@ -201,17 +193,13 @@ func (w *world) indexFacts() {
 	}
 }
 
-// indexMounts makes the mount tables answer. A malformed table is no reason to
-// lose the hang: what parsed is used.
+// indexMounts makes the mount tables answer, with those of earlier snapshots.
 func (w *world) indexMounts() error {
 	if w.opts.Memory == nil {
-		h, _ := mounts.HistoryOf(w.snap.Mounts, w.blocks)
-		w.history = h
-		if w.history == nil {
-			w.history = mounts.NewHistory()
-		}
+		w.blocks, w.history = w.opts.Decoded.lists().historyOf(w.snap)
 		return nil
 	}
+	w.blocks = mounts.NewBlocks(w.snap.Blocks)
 	w.history = w.opts.Memory.history
 	for _, mt := range w.snap.Mounts {
 		t, err := mounts.Parse([]byte(mt.Text), mt.Namespace, w.blocks)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hangtrace/hangtrace/internal/facts"
@@ -67,6 +68,7 @@ func DecodeWalk(p facts.Pass, clock facts.Clock) (Walk, error) {
 	}
 	d := walkDecoder{clock: clock, seen: make(map[walkKey]bool), seenWaiters: make(map[ownedWaiter]bool),
 		waiters: make(map[uint64][]Waiter), stopping: make(map[uint64]bool)}
+	d.reserve(p.Data)
 	err := d.decode(p.Data)
 	d.join()
 	return d.w, err
@@ -96,6 +98,23 @@ type walkDecoder struct {
 	cephDev  []uint64
 	fuses    []FuseConn
 	fuseSup  []uint64
+}
+
+// reserve makes room for what comes by the thousand, as far as the records are
+// as long as they must be.
+func (d *walkDecoder) reserve(data []byte) {
+	var n [len(walkSizes)]int
+	for at := 0; len(data)-at >= headerSize; {
+		kind, size := binary.LittleEndian.Uint32(data[at:]), binary.LittleEndian.Uint32(data[at+4:])
+		if kind < kindWalkBegin || kind >= uint32(len(n)) || size < headerSize || int64(size) < int64(walkSizes[kind]) {
+			break
+		}
+		n[kind]++
+		at += int(size)
+	}
+	d.w.FuseRequests = slices.Grow(d.w.FuseRequests, n[kindWalkFuseReq])
+	d.w.MDSRequests = slices.Grow(d.w.MDSRequests, n[kindWalkMDSReq])
+	d.w.Lookups = slices.Grow(d.w.Lookups, n[kindWalkLookup])
 }
 
 func (d *walkDecoder) decode(data []byte) error {
