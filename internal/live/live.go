@@ -72,6 +72,7 @@ type session struct {
 	targets capture.Targets
 	records chan []byte
 	seeded  map[int]uint64 // tid -> start time
+	swept   time.Time
 }
 
 // Run watches until ctx is done or the duration is over. It returns how many
@@ -360,6 +361,7 @@ func (s *session) observe(snap *facts.Snapshot) error {
 		return err
 	}
 	s.seed()
+	s.sweep()
 	if err := s.sampled(); err != nil {
 		return err
 	}
@@ -380,13 +382,29 @@ func (s *session) seed() {
 	if s.tracer == nil {
 		return
 	}
+	seeded := make(map[int]uint64)
 	for _, t := range s.tracker.Watched() {
-		if t.SyscallNR < 0 || !t.HasRegs || t.Compat || s.seeded[t.TID] == t.StartBootNS {
+		if t.SyscallNR < 0 || !t.HasRegs || t.Compat {
 			continue
 		}
-		s.seeded[t.TID] = t.StartBootNS
+		seeded[t.TID] = t.StartBootNS
+		if s.seeded[t.TID] == t.StartBootNS {
+			continue
+		}
 		// Without it the end is still seen, only not its return value.
 		_ = s.tracer.Seed(t.PID, t.TID, t.SyscallNR, t.Args)
+	}
+	s.seeded = seeded
+}
+
+// sweepEvery is how often the tracer's slots are looked through for those of the
+// dead.
+const sweepEvery = 10 * time.Second
+
+func (s *session) sweep() {
+	if s.tracer != nil && time.Since(s.swept) > sweepEvery {
+		s.tracer.Sweep()
+		s.swept = time.Now()
 	}
 }
 

@@ -257,6 +257,39 @@ func (t *Tracer) appendSlot(data []byte, i uint32, s [slotSize]byte) []byte {
 	return append(data, path[:padded]...)
 }
 
+// Sweep frees the slots of threads that are no more, and says how many. A thread
+// frees its own as it dies, but for one that was seeded just then, or whose
+// process was no target any more.
+func (t *Tracer) Sweep() (freed int) {
+	var s [slotSize]byte
+	for i := range t.slots.Size() / slotSize {
+		at := int64(i) * slotSize
+		if _, err := t.slots.ReadAt(s[:], at); err != nil {
+			break // cannot happen: i is within the map
+		}
+		tid, tgid := binary.LittleEndian.Uint32(s[0:]), binary.LittleEndian.Uint32(s[4:])
+		if tid == 0 || tid == slotFreed || tgid == 0 {
+			continue
+		}
+		// Signal 0 is none: it asks whether the thread is there.
+		if !errors.Is(unix.Tgkill(int(tgid), int(tid), 0), unix.ESRCH) {
+			continue
+		}
+		// A new thread of this number may have it by now.
+		var again [slotSize]byte
+		if _, err := t.slots.ReadAt(again[:], at); err != nil || again != s {
+			continue
+		}
+		binary.LittleEndian.PutUint32(s[64:], 0) // in no call
+		binary.LittleEndian.PutUint32(s[0:], slotFreed)
+		_, err := t.slots.WriteAt(s[64:68], at+64)
+		if _, err2 := t.slots.WriteAt(s[0:4], at); err == nil && err2 == nil {
+			freed++
+		}
+	}
+	return freed
+}
+
 // Read waits for the next record until the deadline and returns
 // os.ErrDeadlineExceeded when none came. The bytes are valid until the next
 // call.
