@@ -34,6 +34,7 @@ func liveCommand() *cli.Command {
 }
 
 func liveAction(c *cli.Context) error {
+	limitHeap()
 	if err := noArguments(c); err != nil {
 		return err
 	}

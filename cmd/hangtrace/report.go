@@ -29,14 +29,16 @@ func reportCommand() *cli.Command {
 	}
 }
 
-// heapLimit is from where on the garbage collector trades time for memory: with
-// the program itself, ten thousand blocked threads stay below 64 MiB.
-const heapLimit = 36 << 20
+// limitHeap tells from where on the garbage collector trades time for memory:
+// with the program itself, ten thousand blocked threads stay below 64 MiB.
+func limitHeap() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(36 << 20)
+	}
+}
 
 func oneShot(c *cli.Context) error {
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(heapLimit)
-	}
+	limitHeap()
 	if err := noArguments(c); err != nil {
 		return err
 	}
