@@ -6,9 +6,10 @@ LDFLAGS := -s -w -X main.release=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNELS ?= 6.1 6.12
 FUZZTIME ?= 10s
+HANGTRACE_SOAK ?= 30m
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-all test test-root test-ceph test-vm generate verify bench fuzz lint demo captures clean
+.PHONY: help build build-all test test-root test-ceph test-vm soak generate verify bench fuzz lint demo captures clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -35,6 +36,10 @@ test-vm: build-all ## run the privileged tests on other kernels: KERNELS="6.1 6.
 	CGO_ENABLED=0 $(GO) test -c -o bin/e2e-amd64.test ./test/e2e
 	CGO_ENABLED=0 GOARCH=arm64 $(GO) test -c -o bin/e2e-arm64.test ./test/e2e
 	test/vm/run-kernel.sh -d test/e2e "$(KERNELS)" 'bin/e2e-{arch}.test' -test.v
+
+soak: build ## as root: watch a node whose kubelet hangs and restarts for HANGTRACE_SOAK=30m
+	HANGTRACE_SOAK=$(HANGTRACE_SOAK) HANGTRACE_REQUIRE_BPF=1 HANGTRACE_BIN=$(CURDIR)/bin/hangtrace nice \
+		$(GO) test -timeout 0 -run '^TestSoak$$' -v ./test/e2e
 
 generate: ## compile the BPF programs with clang-19 and the generated tables
 	cd bpf && $(GO) generate ./...

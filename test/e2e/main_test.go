@@ -31,13 +31,14 @@ const (
 	wordRead      = "e2e-read"
 	wordHeld      = "e2e-held"
 	wordReckless  = "e2e-reckless"
+	wordChurn     = "e2e-churn"
 )
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 {
 		commands := map[string]func(args []string) error{
 			wordContainer: runContainer, wordCrowd: runCrowd, wordChild: runChild, wordStat: runStat, wordRepeat: runRepeat, wordMeasure: runMeasure,
-			wordRead: runRead, wordHeld: runHeld, wordReckless: runReckless,
+			wordRead: runRead, wordHeld: runHeld, wordReckless: runReckless, wordChurn: runChurn,
 		}
 		if run := commands[os.Args[1]]; run != nil {
 			if err := run(os.Args[2:]); err != nil {
