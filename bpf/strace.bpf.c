@@ -22,7 +22,8 @@ struct strace_config {
 	u32 self;
 	u32 data_limit; /* how much is copied of data; paths come whole */
 	u32 no_signals;
-	u32 files; /* what descriptors stand for (-y) */
+	u32 files;  /* what descriptors stand for (-y) */
+	u32 stacks; /* where calls are made and where they sleep (-k) */
 };
 const volatile struct strace_config cfg;
 
@@ -139,6 +140,7 @@ struct strace_count {
 	u64 lost_entries; /* of those, without a record: calls lost */
 	u64 lost_exits;	  /* returns lost of calls that have an entry */
 	u64 lost_others;  /* signals, births, deaths */
+	u64 lost_stacks;  /* of calls that have an entry, or that slept */
 	u64 no_slot;	  /* calls of threads that found no slot */
 };
 struct {
@@ -598,6 +600,8 @@ static __always_inline long send_scratch(struct scratch *c)
 	return bpf_ringbuf_output(&ring, c->record, used, TELL);
 }
 
+#include "strace_stack.h"
+
 static __always_inline long send_enter(struct strace_slot *s, u32 index, struct call_row *row,
 				       u32 late)
 {
@@ -633,6 +637,7 @@ static __always_inline void begin(struct strace_slot *s, u32 index, struct pt_re
 	struct call_row *row;
 	struct call_regs c;
 
+	c.lr = 0;	     /* which not all have */
 	call_regs(&c, regs); /* read in place: a copy is too much for the stack before 6.2 */
 	if (compat)
 		call_regs_compat(&c, regs);
@@ -650,10 +655,16 @@ static __always_inline void begin(struct strace_slot *s, u32 index, struct pt_re
 	s->seq++;
 	__builtin_memcpy(s->args, c.args, sizeof(s->args));
 	COUNT(calls);
-	if (send_enter(s, index, row, late))
+	if (send_enter(s, index, row, late)) {
 		COUNT(lost_entries);
-	else
-		s->state = INSIDE;
+		return;
+	}
+	if (cfg.stacks) {
+		forget_sleep(index);
+		if (send_stack(index, c.pc, c.sp, c.bp, c.lr))
+			COUNT(lost_stacks);
+	}
+	s->state = INSIDE;
 }
 
 SEC("tp_btf/sys_enter") int BPF_PROG(strace_enter, struct pt_regs *regs, long id)
@@ -729,8 +740,12 @@ SEC("tp_btf/sys_exit") int BPF_PROG(strace_exit, struct pt_regs *regs, long ret)
 	 * answered it before the tracepoint. */
 	if (s->state == FRESH || s->state == OUTSIDE)
 		begin(s, index, regs, 0, tgid, STRACE_LATE);
-	if (s->state == INSIDE && send_exit(s, index, ret))
-		COUNT(lost_exits);
+	if (s->state == INSIDE) {
+		if (cfg.stacks && send_slept(index))
+			COUNT(lost_stacks);
+		if (send_exit(s, index, ret))
+			COUNT(lost_exits);
+	}
 	s->state = OUTSIDE;
 	return 0;
 }
@@ -857,6 +872,8 @@ static __always_inline void move_slot(u32 from, u32 to)
 	b->row = a->row;
 	b->flags = a->flags;
 	b->state = a->state;
+	if (cfg.stacks)
+		forget_sleep(index);
 	slot_free(a, was);
 }
 

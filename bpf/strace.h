@@ -17,6 +17,8 @@ enum strace_kind {
 	STRACE_FORK = 35,
 	STRACE_EXEC = 36,
 	STRACE_DEATH = 37,
+	STRACE_STACK = 38,
+	STRACE_SLEPT = 39,
 };
 
 enum strace_flags {
@@ -108,5 +110,31 @@ struct strace_life {
 	char comm[COMM_LEN];
 };
 _Static_assert(sizeof(struct strace_life) == 104, "events reads fixed offsets");
+
+/* Where in the program a call was made, behind its entry. Segments follow: the
+ * stack from sp up, as far as it is there and there is room. */
+struct strace_stack {
+	struct record_header h;
+	u64 ns;
+	u32 pid, tid;
+	u32 seq;
+	u32 flags;
+	u64 pc, sp, bp, lr;
+};
+_Static_assert(sizeof(struct strace_stack) == 64, "events reads fixed offsets");
+
+#define STRACE_DEPTH 32
+
+/* Where in the kernel a call slept for longest, before its return. */
+struct strace_slept {
+	struct record_header h;
+	u64 ns;
+	u32 pid, tid;
+	u32 seq;
+	u32 depth; /* frames in ips, innermost first */
+	u64 slept; /* for how long there, ns */
+	u64 ips[STRACE_DEPTH];
+};
+_Static_assert(sizeof(struct strace_slept) == 296, "events reads fixed offsets");
 
 #endif /* HANGTRACE_STRACE_H */

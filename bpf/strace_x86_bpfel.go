@@ -42,6 +42,16 @@ type StraceScratch struct {
 	Record [16408]uint8
 }
 
+type StraceSleep struct {
+	_            structs.HostLayout
+	Since        uint64
+	Longest      uint64
+	Depth        uint32
+	LongestDepth uint32
+	Ips          [32]uint64
+	LongestIps   [32]uint64
+}
+
 type StraceStraceConfig struct {
 	_           structs.HostLayout
 	All         uint32
@@ -51,6 +61,7 @@ type StraceStraceConfig struct {
 	DataLimit   uint32
 	NoSignals   uint32
 	Files       uint32
+	Stacks      uint32
 }
 
 type StraceStraceCount struct {
@@ -59,6 +70,7 @@ type StraceStraceCount struct {
 	LostEntries uint64
 	LostExits   uint64
 	LostOthers  uint64
+	LostStacks  uint64
 	NoSlot      uint64
 }
 
@@ -92,6 +104,7 @@ const (
 	StraceMapRing           = "ring"
 	StraceMapRows           = "rows"
 	StraceMapScratches      = "scratches"
+	StraceMapSleeps         = "sleeps"
 	StraceMapSlots          = "slots"
 	StraceMapTraced         = "traced"
 	StraceProgStraceDeath   = "strace_death"
@@ -101,6 +114,7 @@ const (
 	StraceProgStraceFork    = "strace_fork"
 	StraceProgStraceIgnored = "strace_ignored"
 	StraceProgStraceSignal  = "strace_signal"
+	StraceProgStraceSwitch  = "strace_switch"
 	StraceVarCfg            = "cfg"
 )
 
@@ -153,6 +167,7 @@ type StraceProgramSpecs struct {
 	StraceFork    *ebpf.ProgramSpec `ebpf:"strace_fork"`
 	StraceIgnored *ebpf.ProgramSpec `ebpf:"strace_ignored"`
 	StraceSignal  *ebpf.ProgramSpec `ebpf:"strace_signal"`
+	StraceSwitch  *ebpf.ProgramSpec `ebpf:"strace_switch"`
 }
 
 // StraceMapSpecs contains maps before they are loaded into the kernel.
@@ -164,6 +179,7 @@ type StraceMapSpecs struct {
 	Ring      *ebpf.MapSpec `ebpf:"ring"`
 	Rows      *ebpf.MapSpec `ebpf:"rows"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
+	Sleeps    *ebpf.MapSpec `ebpf:"sleeps"`
 	Slots     *ebpf.MapSpec `ebpf:"slots"`
 	Traced    *ebpf.MapSpec `ebpf:"traced"`
 }
@@ -200,6 +216,7 @@ type StraceMaps struct {
 	Ring      *ebpf.Map `ebpf:"ring"`
 	Rows      *ebpf.Map `ebpf:"rows"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
+	Sleeps    *ebpf.Map `ebpf:"sleeps"`
 	Slots     *ebpf.Map `ebpf:"slots"`
 	Traced    *ebpf.Map `ebpf:"traced"`
 }
@@ -211,6 +228,7 @@ func (m *StraceMaps) Close() error {
 		m.Ring,
 		m.Rows,
 		m.Scratches,
+		m.Sleeps,
 		m.Slots,
 		m.Traced,
 	)
@@ -234,6 +252,7 @@ type StracePrograms struct {
 	StraceFork    *ebpf.Program `ebpf:"strace_fork"`
 	StraceIgnored *ebpf.Program `ebpf:"strace_ignored"`
 	StraceSignal  *ebpf.Program `ebpf:"strace_signal"`
+	StraceSwitch  *ebpf.Program `ebpf:"strace_switch"`
 }
 
 func (p *StracePrograms) Close() error {
@@ -245,6 +264,7 @@ func (p *StracePrograms) Close() error {
 		p.StraceFork,
 		p.StraceIgnored,
 		p.StraceSignal,
+		p.StraceSwitch,
 	)
 }
 

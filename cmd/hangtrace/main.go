@@ -33,7 +33,9 @@ func main() {
 
 // childOperations are what the expendable child can do besides its own.
 func childOperations() map[expendable.Op]expendable.Handler {
-	return map[expendable.Op]expendable.Handler{userstack.Op: userstack.Handle}
+	ops := new(userstack.Calls).Handlers()
+	ops[userstack.Op] = userstack.Handle
+	return ops
 }
 
 // run is main with its surroundings passed in. It returns the exit code.

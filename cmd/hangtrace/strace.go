@@ -40,7 +40,7 @@ const straceDescription = `Every call of the target in strace's lines: no ptrace
    -T               how long each call took
    -a COLUMN        where "=" stands (40)
    -c -C            a table of counts at the end: only, or too; -S ORDER, -U COLUMNS; its times are wall-clock time
-   -k               stacks, in the kernel and in the program, of the calls that are in flight at the attach
+   -k               where in the program each call was made, and where in the kernel it slept
    -q -qq -qqq      no word about attached, about exited threads, about signals
    --ring N         keep the last N calls of each thread, print them when a call takes longer than --threshold (1s)
    --buffer SIZE    what the kernel may be ahead of the lines before calls are lost (16M); 64K to 1G
@@ -200,8 +200,11 @@ func straceOutput(line *straceLine, opts *session.Options, stderr io.Writer) (fu
 
 // straceSummary says what was lost; silence means that nothing was.
 func straceSummary(w io.Writer, s session.Summary, quiet int) {
-	if s.Lost+s.LostReturns+s.LostOthers+s.NoRoom > 0 {
+	if s.Lost+s.LostReturns+s.LostOthers+s.LostStacks+s.NoRoom > 0 {
 		fmt.Fprintf(w, "hangtrace: %d calls traced, %d lost; %d returns, %d signals, births and deaths lost", s.Calls, s.Lost, s.LostReturns, s.LostOthers)
+		if s.LostStacks > 0 {
+			fmt.Fprintf(w, "; %d stacks lost", s.LostStacks)
+		}
 		if s.NoRoom > 0 {
 			fmt.Fprintf(w, "; %d calls of threads there was no room for", s.NoRoom)
 		}

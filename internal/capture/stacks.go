@@ -155,6 +155,21 @@ func (s *Session) stacksOf(ctx context.Context, snap *facts.Snapshot, p *facts.P
 	attach(p, r)
 }
 
+// StackParams is what a child needs to know before it looks into the programs of
+// a process: what the program is, and which files may be opened.
+func (s *Session) StackParams(pid int) (p userstack.Params, err error) {
+	if p.Exe, err = s.opts.Proc.Readlink(pid, "exe"); err != nil {
+		return p, err
+	}
+	if ns, err := s.opts.Proc.Namespace(pid, "mnt"); err == nil {
+		s.readMounts(pid, ns)
+	}
+	snap := &facts.Snapshot{}
+	s.devices(snap, func(string, error) {}) // what is on no list is not opened
+	p.Avoid, p.Known = s.places(snap)
+	return p, nil
+}
+
 // readMounts reads the mount tables that say where files of a process lie: its
 // own, and the node's, which has what its own is made of.
 func (s *Session) readMounts(pid int, ns uint32) {

@@ -16,6 +16,8 @@ const (
 	StraceFork   StraceKind = 35 // a thread was born
 	StraceExec   StraceKind = 36 // a thread executed a program
 	StraceDeath  StraceKind = 37 // a thread died
+	StraceStack  StraceKind = 38 // where in the program the call was made
+	StraceSlept  StraceKind = 39 // where in the kernel it slept for longest
 )
 
 const (
@@ -23,6 +25,9 @@ const (
 	straceExitSize   = 40
 	straceSignalSize = 80
 	straceLifeSize   = 104
+	straceStackSize  = 64
+	straceSleptSize  = 296
+	straceDepth      = 32
 	straceSegment    = 16
 
 	straceCompat  = 1 << 0
@@ -56,6 +61,13 @@ type Strace struct {
 	// Memory is what was copied, Info the head of a siginfo.
 	Memory []byte
 	Info   []byte
+	// PC, SP, BP and LR are the caller's registers for StraceStack, whose Memory
+	// is its stack.
+	PC, SP, BP, LR uint64
+	// Kernel are addresses, innermost first, and SleptNS for how long it slept
+	// there, for StraceSlept.
+	Kernel  []uint64
+	SleptNS uint64
 }
 
 // NextStrace decodes the first record of data into r and returns what follows.
@@ -91,6 +103,16 @@ func NextStrace(data []byte, r *Strace) ([]byte, error) {
 		r.setFlags(f.u32())
 		f.u32()
 		r.Info = rec[f.at:straceSignalSize]
+	case StraceStack:
+		r.Seq = f.u32()
+		r.setFlags(f.u32())
+		r.PC, r.SP, r.BP, r.LR = f.u64(), f.u64(), f.u64(), f.u64()
+		r.Memory = rec[f.at:]
+	case StraceSlept:
+		r.Seq = f.u32()
+		depth := min(f.u32(), straceDepth)
+		r.SleptNS = f.u64()
+		r.Kernel = decodeStack(rec[f.at : f.at+8*int(depth)])
 	default:
 		r.Other = int(f.u32())
 		r.setFlags(f.u32())
@@ -111,6 +133,10 @@ func straceSize(k StraceKind) int {
 		return straceSignalSize
 	case StraceFork, StraceExec, StraceDeath:
 		return straceLifeSize
+	case StraceStack:
+		return straceStackSize
+	case StraceSlept:
+		return straceSleptSize
 	}
 	return 0
 }

@@ -234,10 +234,12 @@ type UserFrame struct {
 	Inlined  bool   `json:"inlined,omitempty"`
 	// Via says how the chain got here when not by a return address.
 	Via string `json:"via,omitempty"`
-	// Module, Offset and BuildID tell where code without a name is.
+	// Module and Offset tell where code that is not Go is, BuildID of which build
+	// the module is if the code has no name; Into is how far into Function it is.
 	Module  string `json:"module,omitempty"`
 	Offset  uint64 `json:"offset,omitempty"`
 	BuildID string `json:"build_id,omitempty"`
+	Into    uint64 `json:"into,omitempty"`
 }
 
 // Goroutine is what the Go runtime's structures tell of a goroutine.

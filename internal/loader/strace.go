@@ -39,7 +39,9 @@ const (
 	straceNeeds = 5   // STRACE_NEEDS
 	needAtEntry = 1
 	needAtExit  = 2
-	straceDead  = 4 // DEAD of enum slot_state
+	// Of enum slot_state.
+	straceInside = 2 // INSIDE
+	straceDead   = 4 // DEAD
 )
 
 // StraceOptions configures a Strace.
@@ -52,6 +54,8 @@ type StraceOptions struct {
 	All, FollowForks bool
 	// Files tells what descriptors stand for.
 	Files bool
+	// Stacks tells where calls are made, and where they sleep.
+	Stacks bool
 	// NoSignals leaves signals out.
 	NoSignals bool
 	// DataLimit is how much is copied of data.
@@ -103,9 +107,14 @@ func loadStrace(opts StraceOptions) (*ebpf.Collection, error) {
 		DataLimit: uint32(opts.DataLimit + 9),
 		NoSignals: b2u(opts.NoSignals),
 		Files:     b2u(opts.Files),
+		Stacks:    b2u(opts.Stacks),
 	}
 	if err := spec.Variables["cfg"].Set(cfg); err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	if !opts.Stacks {
+		spec.Maps["sleeps"].MaxEntries = 1
+		delete(spec.Programs, "strace_switch")
 	}
 	return ebpf.NewCollection(spec)
 }
@@ -123,6 +132,9 @@ func (s *Strace) start(opts StraceOptions) (err error) {
 	}
 	s.ring.SetDeadline(time.Unix(1, 0)) // Read never waits
 	order := []string{"strace_death", "strace_exec", "strace_fork", "strace_signal", "strace_ignored", "strace_exit", "strace_enter"}
+	if opts.Stacks {
+		order = append([]string{"strace_switch"}, order...)
+	}
 	for _, name := range order {
 		l, err := link.AttachTracing(link.TracingOptions{Program: s.coll.Programs[name]})
 		if err != nil {
@@ -241,6 +253,7 @@ type StraceCounts struct {
 	LostEntries uint64 // of those, without any record
 	LostExits   uint64 // returns without a record, of calls that have one
 	LostOthers  uint64 // signals, births and deaths without a record
+	LostStacks  uint64 // of calls that have a record, without one of their stack
 	NoSlot      uint64 // calls of threads for which there was no room
 }
 
@@ -256,6 +269,7 @@ func (s *Strace) Counts() StraceCounts {
 		sum.LostEntries += c.LostEntries
 		sum.LostExits += c.LostExits
 		sum.LostOthers += c.LostOthers
+		sum.LostStacks += c.LostStacks
 		sum.NoSlot += c.NoSlot
 	}
 	return sum

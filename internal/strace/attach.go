@@ -48,6 +48,8 @@ func (p *Printer) attach(e *Early, now uint64) {
 	t.call, t.args = lookup(arch, e.NR), e.Args
 	t.inside, t.early, t.kept = true, true, true
 	t.since, t.known = e.SinceNS, false
+	t.forgetStack()
+	t.at.lines = e.Stack
 	t.memory = nil
 	for addr, s := range e.Strings {
 		t.memory = appendSegment(t.memory, addr, s)
@@ -115,6 +117,7 @@ func (p *Printer) Finish(now uint64) error {
 			text += age(t.since, now)
 		}
 		p.write(t, p.leader(t, now)+text+"\n")
+		p.showStack(t, true)
 	}
 	if p.o.Summary && p.err == nil {
 		p.err = p.writeTable()

@@ -44,7 +44,7 @@ func (p *Printer) fork(r *events.Strace) {
 
 // exec follows a thread that takes the ID of its leader.
 func (p *Printer) exec(r *events.Strace) {
-	p.fds.forget(r.PID)
+	p.forgetProgram(r.PID, p.threads[r.Other])
 	delete(p.leaders, r.PID) // it did not end: another took its place
 	if r.Other == r.TID {
 		return
@@ -85,6 +85,7 @@ func (p *Printer) death(r *events.Strace) {
 		}
 		t.call, t.args, t.memory = lookup(arch, r.NR), r.Args, nil
 		t.inside, t.kept, t.since, t.known = true, true, r.NS, true
+		t.forgetStack()
 	}
 	last := r.Seq
 	if t.inside && !t.early && last > t.seq { // it returned: more calls came behind it
@@ -149,7 +150,7 @@ func (p *Printer) gone(t *thread, r *events.Strace) {
 		p.ended(leader, r.NS)
 	}
 	if !others {
-		p.fds.forget(t.pid)
+		p.forgetProgram(t.pid, nil)
 	}
 }
 

@@ -10,9 +10,14 @@ import (
 	"github.com/hangtrace/hangtrace/internal/syscalls/decode"
 )
 
-// finish shows the rest of a call's line.
+// finish shows the rest of a call's line, and where it was made.
 func (p *Printer) finish(t *thread, r *events.Strace) {
 	p.lines++
+	p.finishLine(t, r)
+	p.showStack(t, false)
+}
+
+func (p *Printer) finishLine(t *thread, r *events.Strace) {
 	in := p.input(t, true, r.Return, r.Memory)
 	p.learnFirst(t, r)
 	args, ret := decode.Both(in, p.decode)
@@ -120,6 +125,9 @@ func (p *Printer) end(t *thread, why, ret string, now uint64) {
 	t.open, t.head = false, ""
 	if p.current == t {
 		p.current = nil
+	}
+	if t.at.program.Kind != 0 {
+		p.showStack(t, false)
 	}
 }
 

@@ -62,6 +62,12 @@ type Options struct {
 	SortBy        string
 	Columns       []string
 
+	// Stack gives the lines of where a call was made and where it slept (-k);
+	// what it is given is not good any more when it returns.
+	Stack func(*CallStack) []string
+	// Forget is told of a process that ended or executes another program.
+	Forget func(pid int)
+
 	// Ring keeps the last calls of each thread and prints them when one takes
 	// longer than Threshold.
 	Ring      int
@@ -86,4 +92,9 @@ func (o *Options) setDefaults() {
 		o.Location = time.Local
 	}
 	o.Ring = min(o.Ring, maxRing)
+}
+
+// Selects tells whether calls that were traced may not be shown.
+func (o *Options) Selects() bool {
+	return o.status() != AnyStatus || len(o.Paths) > 0 || o.Ring > 0
 }

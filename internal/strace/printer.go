@@ -97,6 +97,8 @@ func (p *Printer) Record(r *events.Strace) error {
 		p.exec(r)
 	case events.StraceDeath:
 		p.death(r)
+	case events.StraceStack, events.StraceSlept:
+		p.stack(r)
 	}
 	return p.err
 }
@@ -119,6 +121,7 @@ func (p *Printer) enter(r *events.Strace) {
 		t.compat = r.Compat
 		p.personality(t, r.NS, arch)
 	}
+	t.forgetStack()
 	since, known := t.since, t.known
 	t.call, t.args = lookup(arch, r.NR), r.Args
 	t.inside, t.since, t.known = true, r.NS, !r.Late

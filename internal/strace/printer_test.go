@@ -2,6 +2,7 @@ package strace
 
 import (
 	"encoding/binary"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -274,6 +275,13 @@ func FuzzPrinter(f *testing.F) {
 	binary.LittleEndian.PutUint32(exit, uint32(events.StraceExit))
 	binary.LittleEndian.PutUint32(exit[4:], 40)
 	f.Add(append(enter, exit...), uint8(0))
+	stack := make([]byte, 64)
+	binary.LittleEndian.PutUint32(stack, uint32(events.StraceStack))
+	binary.LittleEndian.PutUint32(stack[4:], 64)
+	slept := make([]byte, 296)
+	binary.LittleEndian.PutUint32(slept, uint32(events.StraceSlept))
+	binary.LittleEndian.PutUint32(slept[4:], 296)
+	f.Add(slices.Concat(enter, stack, slept, exit), uint8(64))
 	f.Fuzz(func(t *testing.T, data []byte, letters uint8) {
 		var out strings.Builder
 		o := Options{Arch: syscalls.AMD64, Output: &out, FDPaths: letters&1 != 0, FDDetails: letters&2 != 0, Summary: letters&4 != 0, Prefix: letters&8 != 0}
@@ -282,6 +290,9 @@ func FuzzPrinter(f *testing.F) {
 		}
 		if letters&32 != 0 {
 			o.Paths = []string{"/a"}
+		}
+		if letters&64 != 0 {
+			o.Stack = func(c *CallStack) []string { return make([]string, len(c.Kernel)) }
 		}
 		p := New(o)
 		var r events.Strace

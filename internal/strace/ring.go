@@ -41,6 +41,7 @@ func (p *Printer) keep(t *thread, r *events.Strace, took uint64) {
 	slow := took >= uint64(p.o.Threshold) || t.early && t.since != 0 && r.NS-t.since >= uint64(p.o.Threshold)
 	if (slow || t.ring.told) && t.call.ClassFor(t.args) != syscalls.ClassWait {
 		p.showRing(t, r.NS)
+		p.showStack(t, false)
 	}
 	t.ring.told = false
 }
@@ -64,6 +65,7 @@ func (p *Printer) Tick(now uint64) error {
 		p.pid = t.pid
 		in := p.input(t, false, 0, nil)
 		p.write(t, p.leader(t, t.since)+p.unfinished(in)+" <unfinished ...>"+fmt.Sprintf(" <for %s%d.%06d>\n", atLeast(t.known), d/1e9, d%1e9/1e3))
+		p.showStack(t, true)
 	}
 	return p.err
 }
@@ -91,8 +93,7 @@ func (p *Printer) showRing(t *thread, now uint64) {
 			memory: k.entry, inside: true, kept: true,
 		}
 		p.pid = was.pid
-		p.lines-- // counted when it was kept
-		p.finish(&show, &events.Strace{NS: k.until, Return: k.ret, Memory: k.exit})
+		p.finishLine(&show, &events.Strace{NS: k.until, Return: k.ret, Memory: k.exit})
 	}
 	t.ring.calls, t.ring.next = t.ring.calls[:0], 0
 }

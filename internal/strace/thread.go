@@ -36,6 +36,7 @@ type thread struct {
 	kept bool
 
 	ring ring
+	at   madeAt // -k
 }
 
 // memories are what one line can be made from.

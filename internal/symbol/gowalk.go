@@ -3,6 +3,7 @@ package symbol
 import (
 	"debug/elf"
 	"encoding/binary"
+	"errors"
 	"fmt"
 )
 
@@ -44,10 +45,13 @@ type Frame struct {
 	// "systemstack", "morestack", "signal", "cgo call"; or "frame pointer", where
 	// a caller in between may be missing because the callee keeps none.
 	Via string
-	// Module, Offset and BuildID tell where code without a name is.
+	// Module and Offset tell where code that is not Go is, BuildID of which build
+	// the module is if the code has no name.
 	Module  string
 	Offset  uint64 // from the start of the module, as its symbols count
 	BuildID string
+	// Into is how far into Function the code is, if Module is set.
+	Into uint64
 }
 
 // Stack is the chain of calls of one thread or goroutine.
@@ -127,6 +131,18 @@ func (p *GoProcess) Thread(tid int, regs Regs) Stack {
 		s.Goroutine = p.describe(w.g)
 	}
 	return s
+}
+
+// Saw has f told which memory decides about chains.
+func (p *GoProcess) Saw(f func(addr uint64, n int)) { p.mem.saw = f }
+
+// Chain is Thread without the goroutine, and ends where only the runtime's
+// structures tell how it goes on: for memory that is of the stack alone.
+func (p *GoProcess) Chain(regs Regs) Stack {
+	if p.run == nil && p.runError == nil {
+		p.runError = errors.New("the runtime's structures are not looked at")
+	}
+	return p.Thread(0, regs)
 }
 
 func (p *GoProcess) arm() bool { return p.t.img.machine == elf.EM_AARCH64 }

@@ -12,12 +12,17 @@ type memory struct {
 	pages  map[uint64][]byte
 	oldest []uint64
 	err    error // of the last page that could not be read
+	// saw, if set, is told what was asked for.
+	saw func(addr uint64, n int)
 }
 
 func newMemory(from Memory) *memory { return &memory{from: from, pages: map[uint64][]byte{}} }
 
 // read fills buf.
 func (m *memory) read(addr uint64, buf []byte) bool {
+	if m.saw != nil {
+		m.saw(addr, len(buf))
+	}
 	for len(buf) > 0 {
 		p := m.page(addr / pageSize * pageSize)
 		at := addr % pageSize

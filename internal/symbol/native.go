@@ -20,6 +20,9 @@ type NativeTable struct {
 	open  Opener
 	files []*nativeFile
 	mem   *memory // of the process, while it is unwound: holds the vDSO
+
+	// Saw is told which memory decided about a chain. This field is optional.
+	Saw func(addr uint64, n int)
 }
 
 // inMemory is a file that is nowhere but in a process.
@@ -43,7 +46,14 @@ type nativeFile struct {
 	img     *image
 	err     error
 	buildID string
-	names   map[uint64]string // by address; "" is known to have none
+	names   map[uint64]named // by address; "" is known to have none
+	rules   map[uint64]*frameRules
+}
+
+// named is a function and where it begins.
+type named struct {
+	name  string
+	start uint64
 }
 
 // NewNative takes the mappings of a process, in any order.
@@ -69,7 +79,7 @@ func (n *NativeTable) file(m Mapping) *nativeFile {
 			return f
 		}
 	}
-	f := &nativeFile{of: m, names: map[uint64]string{}}
+	f := &nativeFile{of: m, names: map[uint64]named{}, rules: map[uint64]*frameRules{}}
 	n.files = append(n.files, f)
 	if m.Path == "[vdso]" && n.mem != nil {
 		f.img, f.err = openImage(inMemory{n.mem, m.Start}, int64(m.End-m.Start))
@@ -132,9 +142,12 @@ func (n *NativeTable) name(f Frame, look uint64) Frame {
 	if p.file.img == nil {
 		return f
 	}
-	if f.Function = p.file.symbol(p.addr); f.Function == "" {
+	fn := p.file.symbol(p.addr)
+	if f.Function = fn.name; f.Function == "" {
 		f.BuildID = p.file.buildID
+		return f
 	}
+	f.Into = f.Offset - fn.start
 	return f
 }
 
@@ -170,9 +183,9 @@ func (m *image) buildID() string {
 
 // symbol names the function at an address, by .symtab, or by .dynsym, which
 // holds exported functions only.
-func (f *nativeFile) symbol(addr uint64) string {
-	if name, ok := f.names[addr]; ok {
-		return name
+func (f *nativeFile) symbol(addr uint64) named {
+	if n, ok := f.names[addr]; ok {
+		return n
 	}
 	best := elf.Sym64{}
 	var strings elf.SectionHeader
@@ -185,15 +198,33 @@ func (f *nativeFile) symbol(addr uint64) string {
 			strings = f.img.sections[s.Link]
 		}
 	}
-	name := ""
+	n := named{start: best.Value}
 	if best.Name != 0 && uint64(best.Name) < strings.Size {
-		name = f.img.fileString(int64(strings.Offset)+int64(best.Name), strings.Size-uint64(best.Name))
+		n.name = f.img.fileString(int64(strings.Offset)+int64(best.Name), strings.Size-uint64(best.Name))
 	}
 	if len(f.names) >= maxCached {
 		clear(f.names)
 	}
-	f.names[addr] = name
-	return name
+	f.names[addr] = n
+	return n
+}
+
+// frameRules are the rules for an address, remembered: of programs without a
+// sorted table all have to be gone through.
+func (f *nativeFile) frameRules(addr uint64) (*frameRules, error) {
+	if r, ok := f.rules[addr]; ok {
+		return r, nil
+	}
+	r, err := f.img.rules(addr)
+	if err != nil {
+		return nil, err
+	}
+	const most = maxCached / 4
+	if len(f.rules) >= most {
+		clear(f.rules)
+	}
+	f.rules[addr] = r
+	return r, nil
 }
 
 // bestSymbol goes once through a symbol table: it is not sorted. Only a symbol

@@ -46,7 +46,7 @@ func (n *NativeTable) ForGo(mem Memory) func(regs Regs, inGo func(pc uint64) boo
 }
 
 func (n *NativeTable) unwind(regs Regs, mem *memory, stop func(pc uint64) bool) (frames []Frame, end string) {
-	n.mem = mem
+	n.mem, mem.saw = mem, n.Saw
 	w := &nativeWalk{n: n, mem: mem, pc: regs.PC, exact: true, machine: elf.EM_X86_64}
 	p, _ := n.place(regs.PC)
 	if p.file != nil && p.file.img != nil {
@@ -57,7 +57,7 @@ func (n *NativeTable) unwind(regs Regs, mem *memory, stop func(pc uint64) bool) 
 		if !w.exact && stop(w.pc) {
 			return frames, ""
 		}
-		look, sigreturn := w.pc, !w.exact && w.atSigreturn()
+		look, sigreturn := w.pc, w.atSigreturn()
 		if !w.exact && !sigreturn {
 			look--
 		}
@@ -117,8 +117,21 @@ func (w *nativeWalk) atSigreturn() bool {
 	if w.arm() {
 		code = "\x68\x11\x80\xd2\x01\x00\x00\xd4" // mov x8, #139; svc #0
 	}
+	at := w.pc
+	if w.exact { // it has made the call
+		at -= uint64(len(code))
+	}
 	b := make([]byte, len(code))
-	return w.mem.read(w.pc, b) && string(b) == code
+	return w.code(at, b) && string(b) == code
+}
+
+// code reads instructions: from memory, or of a process that ended from the file.
+func (w *nativeWalk) code(at uint64, b []byte) bool {
+	if w.mem.read(at, b) {
+		return true
+	}
+	p, ok := w.n.place(at)
+	return ok && p.file.img != nil && p.file.img.read(p.addr, b)
 }
 
 // up goes to the caller. done says that there is none.
@@ -127,7 +140,7 @@ func (w *nativeWalk) up(p place) (done bool, err error) {
 		return false, p.file.err
 	}
 	look := p.addr
-	rules, err := p.file.img.rules(look)
+	rules, err := p.file.frameRules(look)
 	if err != nil {
 		if errors.Is(err, errNoCFI) {
 			return w.upByFramePointer(p)

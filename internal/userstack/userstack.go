@@ -103,9 +103,7 @@ func unwind(pid int, params Params) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	memory := expendable.Memory{PID: pid}
-	p := &process{pid: pid, params: params, maps: symbol.ParseMaps(text)}
-	p.mem = func(addr uint64, buf []byte) (int, error) { return memory.ReadAt(buf, int64(addr)) }
+	p := newProcess(pid, params, text)
 	defer p.close()
 	native := symbol.NewNative(p.maps, p.open)
 	p.unwinder = func() func(t Thread) symbol.Stack {
@@ -119,6 +117,13 @@ func unwind(pid int, params Params) (*Result, error) {
 	return r, nil
 }
 
+func newProcess(pid int, params Params, maps string) *process {
+	memory := expendable.Memory{PID: pid}
+	p := &process{pid: pid, params: params, maps: symbol.ParseMaps(maps)}
+	p.mem = func(addr uint64, buf []byte) (int, error) { return memory.ReadAt(buf, int64(addr)) }
+	return p
+}
+
 func (t Thread) regs() symbol.Regs { return symbol.Regs{PC: t.PC, SP: t.SP, BP: t.BP, LR: t.LR} }
 
 func (p *process) close() {
@@ -127,27 +132,35 @@ func (p *process) close() {
 	}
 }
 
-// goProgram has a Go program unwound as such, and adds its parked goroutines.
-func (p *process) goProgram(native *symbol.NativeTable, r *Result) error {
+// goTable opens the program if it is a Go program; bias is where it lies.
+func (p *process) goTable() (table *symbol.GoTable, bias uint64, err error) {
 	m, ok := p.program()
 	if !ok {
-		return fmt.Errorf("program %s: it is not mapped, so where it lies is not known", p.params.Exe)
+		return nil, 0, fmt.Errorf("program %s: it is not mapped, so where it lies is not known", p.params.Exe)
 	}
 	if err := p.mayOpen(m); err != nil {
-		return fmt.Errorf("program %s %w", p.params.Exe, err)
+		return nil, 0, fmt.Errorf("program %s %w", p.params.Exe, err)
 	}
 	f, size, err := expendable.OpenExe(p.pid)
 	if err != nil {
-		return err
+		return nil, 0, err
 	}
 	p.files = append(p.files, f)
-	table, err := symbol.OpenGo(f, size)
+	if table, err = symbol.OpenGo(f, size); err != nil {
+		return nil, 0, err
+	}
+	bias, ok = table.Bias(p.maps, func(m symbol.Mapping) bool { return m.Path == p.exePath() })
+	if !ok {
+		return nil, 0, fmt.Errorf("program %s: its mappings do not fit its headers", p.params.Exe)
+	}
+	return table, bias, nil
+}
+
+// goProgram has a Go program unwound as such, and adds its parked goroutines.
+func (p *process) goProgram(native *symbol.NativeTable, r *Result) error {
+	table, bias, err := p.goTable()
 	if err != nil {
 		return err
-	}
-	bias, ok := table.Bias(p.maps, func(m symbol.Mapping) bool { return m.Path == p.exePath() })
-	if !ok {
-		return fmt.Errorf("program %s: its mappings do not fit its headers", p.params.Exe)
 	}
 	look := func() *symbol.GoProcess {
 		proc := table.Process(p.mem, bias)
@@ -254,7 +267,7 @@ func stackOf(pid, tid int, s symbol.Stack) facts.UserStack {
 		}
 		out.Frames = append(out.Frames, facts.UserFrame{
 			Function: f.Function, File: f.File, Line: f.Line, Inlined: f.Inlined, Via: f.Via,
-			Module: f.Module, Offset: f.Offset, BuildID: f.BuildID,
+			Module: f.Module, Offset: f.Offset, BuildID: f.BuildID, Into: f.Into,
 		})
 	}
 	if g := s.Goroutine; g != nil {

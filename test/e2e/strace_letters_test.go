@@ -193,7 +193,7 @@ func TestStraceStacks(t *testing.T) {
 	fs := s.csi(podUID, pvName)
 	v := s.victim("ops", fs.MountPoint, "stat")
 	s.hang(v, fs, 1)
-	tr := s.strace("-f", "-k", "-e", "trace=newfstatat", "-p", strconv.Itoa(v.PID))
+	tr := s.strace("-f", "-k", "--threshold=1h", "-e", "trace=newfstatat", "-p", strconv.Itoa(v.PID))
 	all := strings.Join(tr.stop(exitOK), "\n")
 	require.Regexp(t, `newfstatat\(AT_FDCWD, ".*",  <unfinished \.\.\.> <for at least .*>\n(?:\d+ +)? > request_wait_answer\+0x[0-9a-f]+`, all)
 	require.Contains(t, all, "victim.allOps")

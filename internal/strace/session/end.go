@@ -33,10 +33,13 @@ func (s *session) rest(now uint64) error {
 	}
 	for _, t := range list {
 		r := restFrame(t)
-		if err := s.tape.json(formatRest, now, r); err != nil {
+		if err := s.player.rest(r, now); err != nil {
 			return err
 		}
-		if err := s.player.rest(r, now); err != nil {
+		if err := s.tape.answers(now); err != nil {
+			return err
+		}
+		if err := s.tape.json(formatRest, now, r); err != nil {
 			return err
 		}
 	}
@@ -49,8 +52,8 @@ func (s *session) finish() (Summary, error) {
 	if err := s.tracer.Detach(); err != nil {
 		return s.summary(monotonic()), err
 	}
+	var err error
 	for {
-		var err error
 		if s.buf, err = s.tracer.Drain(s.buf[:0], batch); err == nil {
 			err = s.records()
 		}
@@ -62,6 +65,11 @@ func (s *session) finish() (Summary, error) {
 		}
 	}
 	now := monotonic()
+	if s.stacks != nil {
+		if s.stacks.sleeps, err = s.tracer.Sleeps(); err != nil {
+			return s.summary(now), err
+		}
+	}
 	if err := s.rest(now); err != nil {
 		return s.summary(now), err
 	}
@@ -82,7 +90,7 @@ func (s *session) summary(now uint64) Summary {
 	c := s.tracer.Counts()
 	return Summary{
 		Calls: c.Calls, Lines: s.player.printer.Lines(), Lost: c.LostEntries,
-		LostReturns: c.LostExits, LostOthers: c.LostOthers, NoRoom: c.NoSlot,
+		LostReturns: c.LostExits, LostOthers: c.LostOthers, LostStacks: c.LostStacks, NoRoom: c.NoSlot,
 		Hung: s.player.printer.Hung(uint64(s.opts.Capture.Judge.Threshold), now),
 	}
 }

@@ -20,8 +20,9 @@ func (s *session) first(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(ctx, firstLook)
 	defer cancel()
 	type result struct {
-		snap *facts.Snapshot
-		err  error
+		capture *capture.Session
+		snap    *facts.Snapshot
+		err     error
 	}
 	done := make(chan result, 1)
 	go func() {
@@ -30,14 +31,20 @@ func (s *session) first(ctx context.Context) error {
 			done <- result{err: err}
 			return
 		}
-		defer c.Close()
 		snap, err := c.Calls(bounded, s.opts.Stacks)
-		done <- result{snap: snap, err: err}
+		done <- result{c, snap, err}
 	}()
 	var kept []byte
 	for {
 		select {
 		case r := <-done:
+			switch {
+			case r.capture == nil:
+			case s.stacks != nil:
+				s.stacks.capture = r.capture // names what comes
+			default:
+				r.capture.Close()
+			}
 			return s.show(r.snap, r.err, kept)
 		case <-ctx.Done():
 			return s.take(kept) // Ctrl-C: the snapshot is left behind
@@ -60,6 +67,7 @@ func (s *session) show(snap *facts.Snapshot, failed error, kept []byte) error {
 	} else if err := s.attach(snap, kept); err != nil {
 		return err
 	}
+	s.openStacks()
 	if s.opts.Ready != nil {
 		if err := s.opts.Ready(); err != nil {
 			return err

@@ -146,8 +146,10 @@ func frameText(f facts.UserFrame) string {
 	switch {
 	case f.File != "":
 		return fmt.Sprintf("%s (%s:%d)", name, f.File, f.Line)
+	case f.Module != "" && name == "":
+		return fmt.Sprintf("%s() [0x%x]", f.Module, f.Offset)
 	case f.Module != "":
-		return fmt.Sprintf("%s(%s) [0x%x]", f.Module, name, f.Offset)
+		return fmt.Sprintf("%s(%s+0x%x) [0x%x]", f.Module, name, f.Into, f.Offset)
 	case name == "":
 		return "unknown"
 	}

@@ -18,6 +18,7 @@ type replay struct {
 	opts    Options
 	player  *player
 	links   links
+	stacks  map[int][][]string // by thread, in their order
 	attach  attachFrame
 	at      uint64
 	sum     Summary
@@ -78,6 +79,15 @@ func (r *replay) raw(f *record.Frame) error {
 			return err
 		}
 		r.links.add(list)
+	case formatStacks:
+		var list []stackFrame
+		if err := damaged(json.Unmarshal(f.Data, &list)); err != nil {
+			return err
+		}
+		r.stacks = make(map[int][][]string)
+		for _, s := range list {
+			r.stacks[s.TID] = append(r.stacks[s.TID], s.Lines)
+		}
 	case formatRecords:
 		return r.player.records(f.Data)
 	case formatIdle:
@@ -117,6 +127,9 @@ func (r *replay) start(data []byte) error {
 		return fmt.Errorf("%w: architecture %q", record.ErrDamaged, s.Arch)
 	}
 	lines.FDPath = func(pid, fd int) string { return r.links.next(pid, linkName(fd)) }
+	if r.opts.Stacks && !lines.Only {
+		lines.Stack = r.stack
+	}
 	out := bufio.NewWriterSize(lines.Output, 256<<10)
 	lines.Output = out
 	r.player = &player{
@@ -125,4 +138,14 @@ func (r *replay) start(data []byte) error {
 	}
 	r.started = true
 	return nil
+}
+
+// stack gives what stood below the line of a call.
+func (r *replay) stack(c *strace.CallStack) []string {
+	list := r.stacks[c.TID]
+	if len(list) == 0 {
+		return nil
+	}
+	r.stacks[c.TID] = list[1:]
+	return list[0]
 }

@@ -32,7 +32,7 @@ type Options struct {
 	Filter  strace.Filter
 	// Follow makes children of the targets targets.
 	Follow bool
-	// Stacks shows the kernel stacks of calls in flight at the attach (-k).
+	// Stacks shows where calls are made, and where they sleep (-k).
 	Stacks bool
 	// Duration ends the session; 0 means until ctx is done.
 	Duration time.Duration
@@ -50,7 +50,7 @@ type Options struct {
 type Summary struct {
 	Calls, Lines uint64
 	// Lost calls have no line, LostReturns a line without a return value.
-	Lost, LostReturns, LostOthers, NoRoom uint64
+	Lost, LostReturns, LostOthers, LostStacks, NoRoom uint64
 	// Hung is how many threads stayed inside a file call for longer than the
 	// threshold until the end.
 	Hung int
@@ -59,6 +59,8 @@ type Summary struct {
 const (
 	batch = 1 << 20
 	pause = time.Millisecond
+	// stackRing is the tracer's buffer with -k: stacks are large.
+	stackRing = 64 << 20
 	// tail is how long a call may be the only news before its line is begun.
 	tail = 20 * time.Millisecond
 )
@@ -69,6 +71,7 @@ type session struct {
 	player *player
 	tape   tape
 	buf    []byte
+	stacks *stacks // nil without -k
 }
 
 // Run traces until ctx is done, the duration is over, or every target is gone.
@@ -78,6 +81,7 @@ func Run(ctx context.Context, opts Options) (Summary, error) {
 		return Summary{}, err
 	}
 	defer s.tracer.Close()
+	defer s.closeStacks()
 	if opts.Duration > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, opts.Duration)
@@ -99,6 +103,13 @@ func (s *session) start() error {
 	lines.WallOffset = wallOffset()
 	lines.CacheFDs = cacheable(&o.Filter)
 	lines.FDPath = s.fdPath
+	if o.Stacks && !lines.Only {
+		if o.RingSize == 0 {
+			o.RingSize = stackRing
+		}
+		s.stacks = newStacks(o.Capture.Runner)
+		lines.Stack, lines.Forget = s.stack, s.stacks.forget
+	}
 	s.player = &player{
 		printer: strace.New(lines), out: out, messages: o.Messages, arch: native,
 		filter: &o.Filter, quiet: lines.Quiet, stacks: o.Stacks,
@@ -116,7 +127,7 @@ func (s *session) start() error {
 		Native: rows(native, &o.Filter, memory), Compat: rows(native.Compat(), &o.Filter, memory),
 		Unknown: o.Filter.Match("syscall_0x200"), All: o.Capture.Targets.All, FollowForks: o.Follow,
 		DataLimit: min(limit, MaxString), NoSignals: lines.Only,
-		RingSize: o.RingSize, Files: lines.FDPaths || len(lines.Paths) > 0,
+		RingSize: o.RingSize, Files: lines.FDPaths || len(lines.Paths) > 0, Stacks: s.stacks != nil,
 	})
 	if err != nil {
 		return err
@@ -162,10 +173,45 @@ func (s *session) fdPath(pid, fd int) string {
 	return to
 }
 
+// stack is strace.Options.Stack.
+func (s *session) stack(c *strace.CallStack) []string {
+	if s.stacks.capture == nil { // no first look, so nothing to name anything with
+		return nil
+	}
+	list := s.stacks.lines(c)
+	s.tape.stack(c, list)
+	return list
+}
+
+// openStacks looks into the targets' programs before they may end.
+func (s *session) openStacks() {
+	if s.stacks == nil || s.stacks.capture == nil {
+		return
+	}
+	for i, t := range s.opts.Capture.Targets.List {
+		if i < mostStackChildren {
+			s.stacks.child(t.PID)
+		}
+	}
+}
+
+func (s *session) closeStacks() {
+	if s.stacks == nil {
+		return
+	}
+	s.stacks.close()
+	if s.stacks.capture != nil {
+		s.stacks.capture.Close()
+	}
+}
+
 // records shows what is in the buffer, and writes it down.
 func (s *session) records() error {
 	if len(s.buf) == 0 {
 		return nil
+	}
+	if s.stacks != nil && s.stacks.capture != nil && !s.opts.Lines.Selects() {
+		s.stacks.prepare(s.buf)
 	}
 	if err := s.player.records(s.buf); err != nil {
 		return err

@@ -1,11 +1,13 @@
 package session
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 
+	"github.com/hangtrace/hangtrace/internal/events"
 	"github.com/hangtrace/hangtrace/internal/facts"
 	"github.com/hangtrace/hangtrace/internal/record"
 	"github.com/hangtrace/hangtrace/internal/strace"
@@ -17,6 +19,7 @@ const (
 	formatStart   = "strace-start/v1"
 	formatAttach  = "strace-attach/v1" // a snapshot follows
 	formatLinks   = "strace-links/v1"  // what /proc said while the next records were shown
+	formatStacks  = "strace-stacks/v1" // what stood below the lines of the next records
 	formatRecords = "bpf-strace/v1"
 	formatIdle    = "strace-idle/v1"
 	formatTick    = "strace-tick/v1"
@@ -45,8 +48,16 @@ type restFrame struct {
 // tape writes a session down; without a Writer it does nothing.
 type tape struct {
 	w *record.Writer
-	// links are the answers of /proc since the last batch.
-	links []facts.Link
+	// links are the answers of /proc since the last batch, stacks those of the
+	// children.
+	links  []facts.Link
+	stacks []stackFrame
+}
+
+// stackFrame is what stood below a line.
+type stackFrame struct {
+	TID   int      `json:"tid"`
+	Lines []string `json:"lines"`
 }
 
 func (t *tape) json(format string, at uint64, v any) error {
@@ -92,12 +103,60 @@ func (t *tape) batch(format string, data []byte, now uint64) error {
 	if err := t.answers(now); err != nil {
 		return err
 	}
+	if format == formatRecords {
+		data = t.withoutStacks(data)
+	}
 	return t.w.Raw(format, int64(now), data)
 }
 
-// answers writes what /proc said since the last batch.
+// withoutStacks leaves out the copies of stacks, which are large and were made
+// use of: what came of them is in a frame of its own.
+func (t *tape) withoutStacks(data []byte) []byte {
+	var out []byte
+	var r events.Strace
+	for rest := data; len(rest) > 0; {
+		next, err := events.NextStrace(rest, &r)
+		if err != nil {
+			return data
+		}
+		switch record := rest[:len(rest)-len(next)]; {
+		case r.Kind == events.StraceStack && len(r.Memory) > 0:
+			if out == nil {
+				out = append(make([]byte, 0, len(data)), data[:len(data)-len(rest)]...)
+			}
+			short := len(record) - len(r.Memory)
+			out = append(out, record[:short]...)
+			binary.LittleEndian.PutUint32(out[len(out)-short+4:], uint32(short))
+		case out != nil:
+			out = append(out, record...)
+		}
+		rest = next
+	}
+	if out == nil {
+		return data
+	}
+	return out
+}
+
+// stack keeps what stood below a line.
+func (t *tape) stack(c *strace.CallStack, lines []string) {
+	if t.w != nil {
+		t.stacks = append(t.stacks, stackFrame{c.TID, lines})
+	}
+}
+
+// answers writes what /proc and the children said since the last batch.
 func (t *tape) answers(now uint64) error {
-	if t.w == nil || len(t.links) == 0 {
+	if t.w == nil {
+		return nil
+	}
+	if list := t.stacks; len(list) > 0 {
+		t.stacks = nil
+		if err := t.json(formatStacks, now, list); err != nil {
+			return err
+		}
+	}
+	if len(t.links) == 0 {
 		return nil
 	}
 	list := t.links
