@@ -82,13 +82,13 @@ func Run(ctx context.Context, opts Options) (Summary, error) {
 	}
 	defer s.tracer.Close()
 	defer s.closeStacks()
-	if opts.Duration > 0 {
+	if err := s.first(ctx); err != nil {
+		return s.summary(monotonic()), err
+	}
+	if opts.Duration > 0 { // of lines: what comes before them takes as long as the machine lets it
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, opts.Duration)
 		defer cancel()
-	}
-	if err := s.first(ctx); err != nil {
-		return s.summary(monotonic()), err
 	}
 	err := s.loop(ctx)
 	sum, failed := s.finish()
