@@ -48,12 +48,16 @@ type walkIndex struct {
 	byTID     map[int]*events.Task
 	explained map[int]*explained // by TID
 	devices   map[events.Dev]string
+
+	fuseByNode map[inode]*events.FuseRequest
+	osdByFile  map[inode]directions
 }
 
 // newWalkIndex joins a walk with threads. A thread's ID alone is not believed:
 // its start time must fit.
 func newWalkIndex(walk events.Walk, byTID map[int]*events.Task) *walkIndex {
 	x := &walkIndex{walk: walk, byTID: byTID, explained: make(map[int]*explained), devices: make(map[events.Dev]string)}
+	x.indexFiles()
 	x.indexRequests()
 	x.indexLocks()
 	return x

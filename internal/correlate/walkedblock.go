@@ -18,14 +18,11 @@ func (x *walkIndex) page(p *events.PageWait) {
 		x.explain(p.Waiters, e)
 		return
 	}
-	for i := range x.walk.FuseRequests {
-		q := &x.walk.FuseRequests[i]
-		if q.Dev == p.Dev && q.NodeID == p.NodeID && p.NodeID != 0 {
-			e := x.fuseWait(q).with(what)
-			e.path = p.Path
-			x.explain(p.Waiters, e)
-			return
-		}
+	if q := x.fuseByNode[inode{p.Dev, p.NodeID}]; q != nil && p.NodeID != 0 {
+		e := x.fuseWait(q).with(what)
+		e.path = p.Path
+		x.explain(p.Waiters, e)
+		return
 	}
 	if d := x.rbd(p.Dev); d != nil {
 		x.explain(p.Waiters, x.rbdWait(d, p.Bit == "writeback", p.Dev, p.Path, key, what))
@@ -48,22 +45,56 @@ func (e *explained) with(evidence string) *explained {
 	return e
 }
 
+// inode names a file: by its number, or as its FUSE server does.
+type inode struct {
+	dev    events.Dev
+	number uint64
+}
+
+// indexFiles finds the requests of a file: thousands of pages may be waited for.
+func (x *walkIndex) indexFiles() {
+	x.fuseByNode = make(map[inode]*events.FuseRequest)
+	for i := range x.walk.FuseRequests {
+		q := &x.walk.FuseRequests[i]
+		if at := (inode{q.Dev, q.NodeID}); x.fuseByNode[at] == nil {
+			x.fuseByNode[at] = q
+		}
+	}
+	x.osdByFile = make(map[inode]directions)
+	for i := range x.walk.OSDRequests {
+		q := &x.walk.OSDRequests[i]
+		if q.Ino == 0 {
+			continue
+		}
+		at := inode{q.Dev, q.Ino}
+		d := x.osdByFile[at]
+		oldest := &d.read
+		if q.Write {
+			oldest = &d.write
+		}
+		if *oldest == nil || q.AgeNS > (*oldest).AgeNS {
+			*oldest = q
+		}
+		x.osdByFile[at] = d
+	}
+}
+
+// directions are the oldest requests of a file.
+type directions struct{ read, write *events.OSDRequest }
+
 // osdOfPage is the OSD request that a cephfs page is part of: one of its inode,
 // in its direction if there is one, the oldest of them. Which page is in which
 // object depends on the file's layout, which is not read.
 func (x *walkIndex) osdOfPage(p *events.PageWait) *events.OSDRequest {
-	var best *events.OSDRequest
-	fits := func(q *events.OSDRequest) bool { return q.Write == (p.Bit == "writeback") }
-	for i := range x.walk.OSDRequests {
-		q := &x.walk.OSDRequests[i]
-		if q.Ino == 0 || q.Ino != p.Ino || q.Dev != p.Dev {
-			continue
-		}
-		if best == nil || fits(q) && !fits(best) || fits(q) == fits(best) && q.AgeNS > best.AgeNS {
-			best = q
-		}
+	d := x.osdByFile[inode{p.Dev, p.Ino}]
+	same, other := d.read, d.write
+	if p.Bit == "writeback" {
+		same, other = other, same
 	}
-	return best
+	if same != nil {
+		return same
+	}
+	return other
 }
 
 // bit explains a wait for a buffer or an inode's state.

@@ -101,3 +101,28 @@ func TestXFSOverRBD(t *testing.T) {
 		t.Errorf("waits on %s %s: %s", h.WaitingOn.Kind, h.WaitingOn.Name, text)
 	}
 }
+
+// TestPageOfCephFS: a page waits for the oldest request of its file in its own
+// direction, and for one in the other only where there is none.
+func TestPageOfCephFS(t *testing.T) {
+	s := newScene()
+	walk := cephWalk()
+	request := func(addr, ino uint64, write bool, age uint64) events.OSDRequest {
+		return events.OSDRequest{Addr: addr, Client: 1, Dev: cephDev, OSD: 3, TID: addr, Ino: ino, Write: write, AgeNS: age * second}
+	}
+	walk.OSDRequests = []events.OSDRequest{
+		request(1, 5, false, 20), request(2, 5, false, 30), request(3, 5, true, 40), request(4, 6, true, 10), request(5, 7, false, 90),
+	}
+	for i, c := range []struct {
+		ino  uint64
+		bit  string
+		want string
+	}{{5, "locked", "2"}, {5, "writeback", "3"}, {6, "locked", "4"}} {
+		tid := 11 + i
+		s.thread(tid, nrStat, []uint64{s.str(cephVol + "/f")}, "folio_wait_bit_common filemap_fault ceph_filemap_fault[ceph]")
+		walk.Pages = append(walk.Pages, events.PageWait{Addr: uint64(tid), Dev: cephDev, Ino: c.ino, Bit: c.bit, Waiters: s.waits(tid)})
+		if q := hangOf(t, s.walked(t, walk), tid).WaitingOn.Request; q == nil || q.ID != c.want {
+			t.Errorf("page of inode %d, %s: request %+v, want %s", c.ino, c.bit, q, c.want)
+		}
+	}
+}
