@@ -2,17 +2,24 @@ package capture
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hangtrace/hangtrace/internal/events"
+	"github.com/hangtrace/hangtrace/internal/expendable"
 	"github.com/hangtrace/hangtrace/internal/facts"
 	"github.com/hangtrace/hangtrace/internal/userstack"
 )
 
 // parkedMost bounds how many goroutines of one process are listed.
 const parkedMost = 100_000
+
+// stacksTogether is of how many processes one child reads stacks: starting it
+// costs more than most of them, and its deadline is for all of them.
+const stacksTogether = 16
 
 // Stacks reads the kernel and user stacks of every thread of the targets, and
 // of the goroutines on no thread. A thread that runs has neither: its registers
@@ -33,10 +40,8 @@ func (s *Session) Stacks(ctx context.Context) (*facts.StackDump, error) {
 	if len(pids) == 0 && !s.opts.Targets.All {
 		return nil, s.ended()
 	}
-	for _, pid := range pids {
-		p := processStacks(pid, tasks[pid])
-		s.stacksOf(ctx, snap, &p, tasks[pid], skip)
-		d.Processes = append(d.Processes, p)
+	for some := range slices.Chunk(pids, stacksTogether) {
+		d.Processes = append(d.Processes, s.stacksOf(ctx, snap, some, tasks, skip)...)
 	}
 	d.Skipped = append(d.Skipped, snap.Skipped...)
 	for _, c := range s.opts.Runner.Abandoned() {
@@ -118,9 +123,47 @@ func processStacks(pid int, tasks []events.Task) facts.ProcessStacks {
 	return out
 }
 
-// stacksOf adds the user side.
-func (s *Session) stacksOf(ctx context.Context, snap *facts.Snapshot, p *facts.ProcessStacks, tasks []events.Task, skip func(string, error)) {
-	what := fmt.Sprintf("user stacks of pid %d", p.PID)
+// stacksOf reads the stacks of some processes.
+func (s *Session) stacksOf(ctx context.Context, snap *facts.Snapshot, pids []int, tasks map[int][]events.Task, skip func(string, error)) []facts.ProcessStacks {
+	list := make([]facts.ProcessStacks, len(pids))
+	work := make(map[int][]expendable.Request, len(pids))
+	for i, pid := range pids {
+		p := &list[i]
+		*p = processStacks(pid, tasks[pid])
+		req, err := s.allStacks(snap, p, tasks[pid])
+		switch {
+		case err != nil:
+			skip(userStacksOf(pid), err)
+		case req != nil:
+			work[pid] = []expendable.Request{*req}
+		}
+	}
+	replies := s.ask(ctx, work)
+	for i := range list {
+		p := &list[i]
+		reply, asked := replies[p.PID]
+		if !asked {
+			continue
+		}
+		r, err := stackResult(reply)
+		if err != nil {
+			skip(userStacksOf(p.PID), err)
+			continue
+		}
+		if r.ProgramErr != "" {
+			skip(userStacksOf(p.PID), errors.New(r.ProgramErr))
+		}
+		p.Runtime, p.Parked, p.ParkedErr = r.Runtime, r.Parked, r.ParkedErr
+		attach(p, r)
+	}
+	return list
+}
+
+func userStacksOf(pid int) string { return fmt.Sprintf("user stacks of pid %d", pid) }
+
+// allStacks asks for the user side of all threads of a process; nil: none has
+// one.
+func (s *Session) allStacks(snap *facts.Snapshot, p *facts.ProcessStacks, tasks []events.Task) (*expendable.Request, error) {
 	params := userstack.Params{Parked: parkedMost, Again: true}
 	for i := range tasks {
 		t := &tasks[i]
@@ -133,26 +176,17 @@ func (s *Session) stacksOf(ctx context.Context, snap *facts.Snapshot, p *facts.P
 		}
 	}
 	if len(params.Threads)+len(params.Running) == 0 {
-		return
+		return nil, nil
 	}
 	exe, err := s.opts.Proc.Readlink(p.PID, "exe")
 	if err != nil {
-		skip(what, err)
-		return
+		return nil, err
 	}
 	p.Exe, params.Exe = exe, exe
 	s.readMounts(p.PID, tasks[0].MountNS)
 	params.Avoid, params.Known = s.places(snap)
-	r, err := s.askStacks(ctx, p.PID, params)
-	if err != nil {
-		skip(what, err)
-		return
-	}
-	if r.ProgramErr != "" {
-		skip(what, errors.New(r.ProgramErr))
-	}
-	p.Runtime, p.Parked, p.ParkedErr = r.Runtime, r.Parked, r.ParkedErr
-	attach(p, r)
+	text, err := json.Marshal(params)
+	return &expendable.Request{Op: userstack.Op, PID: p.PID, Params: text}, err
 }
 
 // StackParams is what a child needs to know before it looks into the programs of

@@ -106,17 +106,6 @@ func (s *Session) stackRequest(snap *facts.Snapshot, pid int, list []correlate.S
 	return expendable.Request{Op: userstack.Op, PID: pid, Params: text}, err
 }
 
-// askStacks has a child read stacks of one process.
-func (s *Session) askStacks(ctx context.Context, pid int, params userstack.Params) (*userstack.Result, error) {
-	text, err := json.Marshal(params)
-	if err != nil {
-		return nil, err
-	}
-	req := expendable.Request{Op: userstack.Op, PID: pid, Params: text}
-	r := s.ask(ctx, map[int][]expendable.Request{pid: {req}})[pid]
-	return stackResult(r)
-}
-
 func stackResult(r reply) (*userstack.Result, error) {
 	switch {
 	case r.err != nil:
