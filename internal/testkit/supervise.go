@@ -22,9 +22,10 @@ import (
 
 // The hidden commands, as first argument.
 const (
-	wordDaemon = "testkit-hangfs-daemon"
-	wordVictim = "testkit-victim"
-	wordProbe  = "testkit-read"
+	wordDaemon  = "testkit-hangfs-daemon"
+	wordVictim  = "testkit-victim"
+	wordProbe   = "testkit-read"
+	wordMeasure = "testkit-measure"
 )
 
 // envPrivate holds the private tmpfs once the program runs in its own mount
@@ -55,6 +56,8 @@ func RunHidden() {
 		err = victim.Run(args, os.Stdin, os.Stdout)
 	case wordProbe:
 		_, err = os.ReadFile(strings.Join(args, " "))
+	case wordMeasure:
+		err = runMeasure(args)
 	default:
 		return
 	}

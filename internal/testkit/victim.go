@@ -28,6 +28,8 @@ type Victim struct {
 //	"umount", MOUNTPOINT       unmounts at Go: on fuseblk with a stopped daemon it
 //	                           blocks in task_work after the call
 //	"idle", DIR, "load"        waits in every way that is no hang
+//	"crowd", DIR, N            blocks N threads in a stat at Go, see Crowd
+//	"rest", N                  N threads that wait for nothing
 //	"kubelet", OPTIONS         walks pod directories as the kubelet does
 func (s *Sandbox) StartVictim(mode string, args ...string) (*Victim, error) {
 	return s.StartVictimAs(VictimName, mode, args...)

@@ -8,5 +8,5 @@
 //
 // As a static binary (go test -c) the same tests run in guests with other
 // kernels; the test binary is then all there is, so what else they need to run
-// (a container, a crowd of threads) is a hidden command of its own.
+// (a container, say) is a hidden command of its own.
 package e2e

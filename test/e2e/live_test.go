@@ -212,10 +212,10 @@ func childOfTarget(t *testing.T, reason correlate.Reason, args ...string) (list 
 func TestLiveFollowsThreads(t *testing.T) {
 	s := newStage(t)
 	fs := s.csi(podUID, pvName)
-	p := s.hidden("crowd", wordCrowd, fs.MountPoint, "20")
-	l := watch(t, s.Sandbox, pid(p.PID), threshold, s.kubeletRoot())
+	v := s.victim("crowd", fs.MountPoint, "20")
+	l := watch(t, s.Sandbox, pid(v.PID), threshold, s.kubeletRoot())
 	require.NoError(t, fs.Freeze())
-	p.say("go")
+	require.NoError(t, v.Say("go"))
 	l.await(correlate.EventHangSeen, 0, 20)
 	require.NoError(t, fs.Thaw())
 	for _, e := range l.await(correlate.EventHangEnded, 0, 20) {

@@ -2,18 +2,11 @@ package e2e
 
 import (
 	"bufio"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
-	"strconv"
-	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,11 +16,9 @@ import (
 // The hidden commands, as first argument.
 const (
 	wordContainer = "e2e-container"
-	wordCrowd     = "e2e-crowd"
 	wordChild     = "e2e-child"
 	wordStat      = "e2e-stat"
 	wordRepeat    = "e2e-repeat"
-	wordMeasure   = "e2e-measure"
 	wordRead      = "e2e-read"
 	wordHeld      = "e2e-held"
 	wordReckless  = "e2e-reckless"
@@ -37,7 +28,7 @@ const (
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 {
 		commands := map[string]func(args []string) error{
-			wordContainer: runContainer, wordCrowd: runCrowd, wordChild: runChild, wordStat: runStat, wordRepeat: runRepeat, wordMeasure: runMeasure,
+			wordContainer: runContainer, wordChild: runChild, wordStat: runStat, wordRepeat: runRepeat,
 			wordRead: runRead, wordHeld: runHeld, wordReckless: runReckless, wordChurn: runChurn,
 		}
 		if run := commands[os.Args[1]]; run != nil {
@@ -79,38 +70,6 @@ func runContainer(args []string) error {
 }
 
 func runStat(args []string) error { return unix.Lstat(args[0], new(unix.Stat_t)) }
-
-// runMeasure runs a command and writes to a file how long it took and what it
-// used. A process counts the memory of the one that started it, up to its exec,
-// as its own: so this one does it, which has little. Arguments: the file, and
-// the command.
-func runMeasure(args []string) error {
-	cmd := exec.Command(args[1], args[2:]...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	began := time.Now()
-	err := cmd.Run()
-	took := time.Since(began)
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		return err
-	}
-	st := cmd.ProcessState
-	used := usage{
-		Took: took, CPU: st.UserTime() + st.SystemTime(), MaxRSS: st.SysUsage().(*syscall.Rusage).Maxrss << 10, Code: st.ExitCode(),
-	}
-	text, err := json.Marshal(used)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(args[0], text, 0o600)
-}
-
-// usage is what a run cost.
-type usage struct {
-	Took, CPU time.Duration
-	MaxRSS    int64
-	Code      int
-}
 
 // runRead reads a device, past the page cache. Argument: the device.
 func runRead(args []string) error {
@@ -154,32 +113,4 @@ func runChild(args []string) error {
 	fmt.Println(p.Pid)
 	_, err = p.Wait()
 	return err
-}
-
-// runCrowd blocks many threads, each on a file of its own. Arguments: a
-// directory on the volume and how many.
-func runCrowd(args []string) error {
-	n, err := strconv.Atoi(args[1])
-	if err != nil {
-		return err
-	}
-	debug.SetMaxThreads(n + 1000)
-	debug.SetGCPercent(-1)
-	runtime.GOMAXPROCS(8)
-	if err := ready(); err != nil {
-		return err
-	}
-	for i := range n {
-		go func() {
-			runtime.LockOSThread()
-			_ = runStat([]string{filepath.Join(args[0], fmt.Sprintf("file-%d", i))})
-			select {}
-		}()
-		if i%256 == 0 { // without a pause the runtime makes them all at once
-			time.Sleep(time.Millisecond)
-		}
-	}
-	fmt.Println("started")
-	time.Sleep(time.Hour) // a select{} would be called a deadlock
-	return nil
 }

@@ -90,7 +90,7 @@ func (s *scanned) scan(args ...string) ([]*correlate.Leftover, *run, *correlate.
 }
 
 // measure is scan, and tells what the run used.
-func (s *scanned) measure(args ...string) ([]*correlate.Leftover, *run, *correlate.Scan, usage) {
+func (s *scanned) measure(args ...string) ([]*correlate.Leftover, *run, *correlate.Scan, testkit.Usage) {
 	s.t.Helper()
 	r, used := measured(s.t, s.Sandbox, append([]string{"scan", "-o", "json"}, s.flags(args...)...)...)
 	require.Contains(s.t, []int{exitOK, exitHung}, used.Code, "stdout: %s\nstderr: %s", &r.stdout, &r.stderr)

@@ -105,19 +105,17 @@ func (r *run) end(t testing.TB) int {
 }
 
 // measured runs the tool to its end and tells what it used.
-func measured(t testing.TB, s *testkit.Sandbox, args ...string) (*run, usage) {
+func measured(t testing.TB, s *testkit.Sandbox, args ...string) (*run, testkit.Usage) {
 	t.Helper()
 	file := filepath.Join(s.Dir, "usage")
-	r := &run{cmd: exec.Command("/proc/self/exe", append([]string{wordMeasure, file, binary(t)}, args...)...)}
+	r := &run{cmd: testkit.Measured(file, append([]string{binary(t)}, args...)...)}
 	r.cmd.Stdout, r.cmd.Stderr = &r.stdout, &r.stderr
 	var err error
 	r.Process, err = s.Start(r.cmd)
 	require.NoError(t, err)
 	require.Equal(t, exitOK, r.end(t), "%s", &r.stderr)
-	text, err := os.ReadFile(file)
+	used, err := testkit.ReadUsage(file)
 	require.NoError(t, err)
-	var used usage
-	require.NoError(t, json.Unmarshal(text, &used))
 	r.took = used.Took
 	return r, used
 }

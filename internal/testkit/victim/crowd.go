@@ -1,0 +1,99 @@
+package victim
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// runCrowd blocks many threads, each in a stat of a file of its own. It prints
+// no line for any of them. Arguments: a directory on the volume, and how many.
+func runCrowd(s *session) error {
+	if len(s.args) != 2 {
+		return fmt.Errorf("crowd: want a directory and a number, not %q", s.args)
+	}
+	n, err := threads(s.args[1])
+	if err != nil {
+		return fmt.Errorf("crowd: %w", err)
+	}
+	if !s.prepared() {
+		return nil
+	}
+	many(n, func(i int) {
+		file := filepath.Join(s.args[0], fmt.Sprintf("file-%d", i))
+		_ = unix.Fstatat(unix.AT_FDCWD, file, new(unix.Stat_t), unix.AT_SYMLINK_NOFOLLOW)
+	})
+	s.print(Line{Event: EventBlocking, Text: fmt.Sprintf("%d threads", n)})
+	s.await("quit")
+	return nil
+}
+
+// runRest has many threads that wait for nothing, in the calls in which most
+// threads of a node wait. Argument: how many.
+func runRest(s *session) error {
+	if len(s.args) != 1 {
+		return fmt.Errorf("rest: want a number, not %q", s.args)
+	}
+	n, err := threads(s.args[0])
+	if err != nil {
+		return fmt.Errorf("rest: %w", err)
+	}
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return os.NewSyscallError("epoll_create1", err)
+	}
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		return os.NewSyscallError("pipe2", err)
+	}
+	many(n, func(i int) {
+		for { // a signal of the Go runtime may interrupt a wait
+			switch i % 4 {
+			case 0:
+				_, _ = unix.EpollWait(epoll, make([]unix.EpollEvent, 1), -1)
+			case 1:
+				_ = unix.Nanosleep(&unix.Timespec{Sec: 3600}, nil)
+			case 2:
+				_, _ = unix.Read(pipe[0], make([]byte, 1))
+			default:
+				unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(new(uint32))), 0, 0, 0, 0, 0)
+			}
+		}
+	})
+	s.print(Line{Event: EventPrepared})
+	s.await("quit")
+	return nil
+}
+
+func threads(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err == nil && n < 1 {
+		err = errors.New("want one thread at least")
+	}
+	return n, err
+}
+
+// many starts n threads that do f.
+func many(n int, f func(i int)) {
+	debug.SetMaxThreads(n + 1000)
+	debug.SetGCPercent(-1)
+	runtime.GOMAXPROCS(8)
+	for i := range n {
+		go func() {
+			runtime.LockOSThread()
+			f(i)
+			select {}
+		}()
+		if i%256 == 0 { // without a pause the runtime makes them all at once
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
