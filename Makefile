@@ -7,6 +7,8 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNELS ?= 6.1 6.12
 FUZZTIME ?= 10s
 HANGTRACE_SOAK ?= 30m
+BENCHFLAGS ?=
+BENCHTIME ?= 200ms
 
 .DEFAULT_GOAL := help
 .PHONY: help build build-all test test-root test-ceph test-vm soak generate verify bench fuzz lint demo captures clean
@@ -49,8 +51,9 @@ verify: ## regenerate and fail on a difference
 	git diff --exit-code --stat -- bpf
 	@test -z "$$(git status --porcelain -- bpf)" || { git status --short -- bpf; echo "bpf/ differs from what its sources give: commit it" >&2; exit 1; }
 
-bench: build ## run the benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
+bench: build ## as root: what it costs, beside strace, perf trace, bpftrace, ps: BENCHFLAGS=--quick
+	$(GO) run ./test/bench --bin bin/hangtrace $(BENCHFLAGS)
+	set -o pipefail; $(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./internal/... | grep -E '^(Benchmark|cpu|FAIL|panic|---)'
 
 fuzz: ## run every fuzzer for a while: FUZZTIME=10s (or 2000x: so many inputs)
 	test/fuzz.sh $(FUZZTIME)

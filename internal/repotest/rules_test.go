@@ -42,7 +42,7 @@ var mayImport = map[string][]string{
 }
 
 // Rooms that may import any other: nothing imports them.
-var top = []string{"cmd/hangtrace", "internal/repotest", "test/captures", "test/demo", "test/e2e", "test/ceph", "test/npd", "test/vm"}
+var top = []string{"cmd/hangtrace", "internal/repotest", "test/bench", "test/captures", "test/demo", "test/e2e", "test/ceph", "test/npd", "test/vm"}
 
 func importRules(list []source) (faults []string) {
 	for _, s := range list {
@@ -67,7 +67,7 @@ func importRules(list []source) (faults []string) {
 // onlyLoader keeps the BPF library in one place, besides what it generates.
 func onlyLoader(list []source) (faults []string) {
 	for _, s := range list {
-		if s.room() == "internal/loader" || s.room() == "bpf" && (s.generated() || s.test()) || s.room() == "test/vm" { // which tries out kernels
+		if s.room() == "internal/loader" || s.room() == "bpf" && (s.generated() || s.test()) || s.room() == "test/vm" || s.room() == "test/bench" { // which try out kernels, and what an empty program costs
 			continue
 		}
 		for _, p := range s.imports() {
@@ -98,7 +98,7 @@ var touchers = []string{
 	"internal/proc",       // /proc, the files that answer at once
 	"internal/storage",    // sysfs
 	"internal/expendable", // what may hang: in the child
-	"internal/testkit", "internal/repotest", "test/captures", "test/ceph", "test/demo", "test/e2e", "test/npd", "test/vm",
+	"internal/testkit", "internal/repotest", "test/bench", "test/captures", "test/ceph", "test/demo", "test/e2e", "test/npd", "test/vm",
 }
 
 // exceptions are single files that may, with the reason.
