@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -22,6 +23,7 @@ func doctorCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "text", Usage: "text, json or yaml"},
 			&cli.StringFlag{Name: "out", Usage: "write to `FILE` instead of standard output"},
+			&cli.DurationFlag{Name: "deadline", Value: 5 * time.Second, Usage: "give each of the three groups of checks this time"},
 		},
 		Action: doctorAction,
 	}
@@ -35,6 +37,9 @@ func doctorAction(c *cli.Context) (err error) {
 	if !slices.Contains(doctor.Forms(), form) {
 		return usage("--output: unknown output form %q; try: %s", form, strings.Join(doctor.Forms(), ", "))
 	}
+	if d := c.Duration("deadline"); d <= 0 {
+		return usage("--deadline %s: must be more than 0; try: --deadline 5s", d)
+	}
 	w := c.App.Writer
 	if name := c.String("out"); name != "" {
 		f, err := createFile(name)
@@ -45,7 +50,7 @@ func doctorAction(c *cli.Context) (err error) {
 		w = f
 	}
 	p := proc.New("/proc")
-	r := doctor.Examine(c.Context, doctor.Options{Proc: p, Sys: "/sys", Runner: expendable.NewRunner(expendable.Options{Proc: p})})
+	r := doctor.Examine(c.Context, doctor.Options{Proc: p, Sys: "/sys", Runner: expendable.NewRunner(expendable.Options{Proc: p}), Deadline: c.Duration("deadline")})
 	if err := doctor.Write(w, form, r); err != nil {
 		return fmt.Errorf("output: %w", err)
 	}

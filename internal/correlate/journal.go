@@ -11,6 +11,20 @@ import (
 var journalFrames = []string{"jbd2_log_wait_commit", "jbd2_complete_transaction", "wait_transaction_locked",
 	"add_transaction_credits", "start_this_handle", "do_get_write_access", "__jbd2_log_wait_for_space", "jbd2_journal_lock_updates"}
 
+// writeFrames are waits for data on its way to the disk.
+var writeFrames = []string{"folio_wait_writeback", "wait_on_page_writeback", "folio_wait_stable", "jbd2_journal_commit_transaction",
+	"__sync_dirty_buffer", "ext4_commit_super", "blkdev_issue_flush", "xlog_wait_on_iclog", "xlog_force_lsn", "xfs_log_force", "xfs_log_force_seq", "xfs_buf_delwri_submit"}
+
+// waitsForWrite tells whether a stack waits for a write, and not for a read.
+func waitsForWrite(stack List[string]) bool {
+	for _, f := range stack {
+		if name, _ := splitFrame(f); matches(writeFrames, name) {
+			return true
+		}
+	}
+	return false
+}
+
 // journalThread is the thread of the ext4 journal that a thread waits for: the
 // kernel names it "jbd2/<device>-<inode>", cut to 15 letters. 0: it waits for
 // none, or its thread was not looked at.

@@ -121,7 +121,7 @@ func (w *world) byAnchor(t *events.Task, pl *place) {
 		a.detached = a.detached || len(found) > 0 || w.fuseDevice(a.device)
 	}
 	if len(found) > 0 && (attached || a.detached) {
-		m := found[0]
+		m := w.podsOf(found)
 		from := fromDevice
 		if !attached {
 			from = fromRemembered
@@ -146,6 +146,26 @@ func (w *world) byAnchor(t *events.Task, pl *place) {
 	if a.detached {
 		pl.mount.Namespace = 0
 	}
+}
+
+// podsOf chooses among the mounts of one superblock, each of which shows the
+// file: that of the pod, if just one pod has it, tells more than a CSI driver's
+// global mount.
+func (w *world) podsOf(found []mounts.Mount) mounts.Mount {
+	best, pod := found[0], ""
+	for _, m := range found {
+		ref, ok := w.volumeRef(m.Point)
+		if !ok || ref.PodUID == "" || m.Root != found[0].Root {
+			continue
+		}
+		if pod != "" && pod != ref.PodUID {
+			return found[0]
+		}
+		if pod == "" {
+			best, pod = m, ref.PodUID
+		}
+	}
+	return best
 }
 
 // fuseDevice tells whether a device is a FUSE connection's.

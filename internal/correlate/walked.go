@@ -105,7 +105,7 @@ func (w *world) waitsOn(t *events.Task, h *Hang, v stackView, pl *place) {
 	kind := waitingKind(v, pl)
 	e := w.explained[t.TID]
 	if e == nil {
-		e = w.ofImage(pl.mount, kind)
+		e = w.ofImage(t, pl.mount, kind)
 	}
 	if e == nil || !e.outranks(kind) {
 		h.WaitingOn = w.waitingOn(t, v, pl)
@@ -137,7 +137,7 @@ func (w *world) waitsOn(t *events.Task, h *Hang, v stackView, pl *place) {
 // ofImage explains a thread that waits in the code of a file system over rbd
 // for what the walk does not see (XFS's log and buffers, a journal): it waits
 // for one of the image's requests, if any is open.
-func (w *world) ofImage(m *Mount, kind string) *explained {
+func (w *world) ofImage(t *events.Task, m *Mount, kind string) *explained {
 	if m.kind() != Text(mounts.KindRBD) || kind != "block-device" {
 		return nil
 	}
@@ -149,7 +149,7 @@ func (w *world) ofImage(m *Mount, kind string) *explained {
 		} else if m.Image != imageOf(d) {
 			continue
 		}
-		e := w.rbdWait(d, false, dev, "", waitKey{}, "which of them the thread waits for is not known")
+		e := w.rbdWait(d, waitsForWrite(w.frames(t)), dev, "", waitKey{}, "which of them the thread waits for is not known")
 		e.ageNS = 0
 		if e.kind != "osd" {
 			return nil

@@ -126,3 +126,20 @@ func TestPageOfCephFS(t *testing.T) {
 		}
 	}
 }
+
+// TestDirectionByStack: where the pages that are waited for are not walked, the
+// stack tells a write from a read.
+func TestDirectionByStack(t *testing.T) {
+	for stack, want := range map[string]string{
+		"folio_wait_bit_common folio_wait_writeback ext4_sync_file[ext4]": "1",
+		"folio_wait_bit_common filemap_read ext4_file_read_iter[ext4]":    "2",
+		"xlog_wait_on_iclog[xfs] xfs_file_fsync[xfs]":                     "1",
+	} {
+		s, walk := rbdScene()
+		s.tasks, walk.Pages, walk.Bits = nil, nil, nil
+		s.thread(15, nrFsync, []uint64{3}, stack).State = events.StateUninterruptible
+		if on := s.walked(t, walk, "rbd").Hangs[0].WaitingOn; on.Request == nil || string(on.Request.ID) != want {
+			t.Errorf("%s waits on %+v, want request %s", stack, on, want)
+		}
+	}
+}

@@ -74,7 +74,7 @@ func (w *world) waitsFor(t *events.Task, v stackView, pl *place) (kind string, r
 	kind = waitingKind(v, pl)
 	e := w.explained[t.TID]
 	if e == nil {
-		e = w.ofImage(pl.mount, kind)
+		e = w.ofImage(t, pl.mount, kind)
 	}
 	if e != nil && e.outranks(kind) {
 		return e.kind, e.request

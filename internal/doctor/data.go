@@ -98,8 +98,7 @@ func (e *examiner) otherProcesses(ctx context.Context) {
 		stacks.count(t.Stack != "", why)
 		memory.count(answers[1].Err == "", firstLine(answers[1].Err))
 	}
-	e.otherThreads = calls.yes > 0
-	e.tally("calls of other processes", calls, callLost)
+	e.tally(checkCalls, calls, callLost)
 	e.tally("stacks of other processes", stacks, stackLost)
 	e.tally("memory of other processes", memory, memoryLost)
 }

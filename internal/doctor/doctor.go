@@ -9,9 +9,13 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/hangtrace/hangtrace/internal/expendable"
+	"github.com/hangtrace/hangtrace/internal/loader"
 	"github.com/hangtrace/hangtrace/internal/proc"
 )
 
@@ -92,9 +96,8 @@ type Options struct {
 // examiner collects what the checks find.
 type examiner struct {
 	opts Options
+	mu   sync.Mutex // a group that is given up may go on
 	list []Check
-	// What the verdict hangs on.
-	iterator, tracer, otherThreads bool
 }
 
 // Examine tries everything. It ends within the deadline of each group.
@@ -105,45 +108,52 @@ func Examine(ctx context.Context, opts Options) Report {
 	begin := time.Now()
 	n := opts.Proc.Node()
 	r := Report{Schema: Schema, TakenAt: begin, Node: Node{n.Hostname, n.Kernel, n.Arch}}
-	sum := examiner{}
 	for _, g := range []struct {
 		name string
 		run  func(*examiner, context.Context)
 	}{{GroupRights, (*examiner).rights}, {GroupKernel, (*examiner).kernel}, {GroupData, (*examiner).data}} {
-		e := within(ctx, opts, g.name, g.run)
-		r.Checks = append(r.Checks, e.list...)
-		sum.iterator = sum.iterator || e.iterator
-		sum.tracer = sum.tracer || e.tracer
-		sum.otherThreads = sum.otherThreads || e.otherThreads
+		r.Checks = append(r.Checks, within(ctx, opts, g.name, g.run)...)
 	}
-	r.Level, r.Verdict = judge(&sum, r.Checks)
+	r.Level, r.Verdict = judge(r.Checks)
 	r.TookMS = time.Since(begin).Milliseconds()
 	return r
 }
 
 // within runs a group, and gives it up at the deadline with what it had not
 // found yet said to be unknown.
-func within(ctx context.Context, opts Options, group string, run func(*examiner, context.Context)) *examiner {
+func within(ctx context.Context, opts Options, group string, run func(*examiner, context.Context)) []Check {
 	ctx, cancel := context.WithTimeout(ctx, opts.Deadline)
 	defer cancel()
-	done := make(chan *examiner, 1)
+	e := &examiner{opts: opts}
+	done := make(chan struct{})
 	go func() {
-		e := &examiner{opts: opts}
 		run(e, ctx)
-		done <- e
+		close(done)
 	}()
 	select {
-	case e := <-done:
-		return e
+	case <-done:
+		return e.found()
 	case <-time.After(opts.Deadline + opts.Deadline/10):
-		e := &examiner{}
-		e.add(Check{Group: group, Name: "all of " + group, State: Unknown,
-			Detail: text(fmt.Sprintf("no answer within %s", opts.Deadline)), Lost: text("what these checks would have told")})
-		return e
+		return append(e.found(), Check{Group: group, Name: unanswered + group, State: Unknown,
+			Detail: text(fmt.Sprintf("no answer within %s (--deadline)", opts.Deadline)), Lost: text("what these checks would have told")})
 	}
 }
 
-func (e *examiner) add(c Check) { e.list = append(e.list, c) }
+// unanswered begins the name of what stands for the checks of a group that did
+// not end.
+const unanswered = "the rest of "
+
+func (e *examiner) found() []Check {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.list)
+}
+
+func (e *examiner) add(c Check) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.list = append(e.list, c)
+}
 
 // check adds a result: err nil means yes, else no with what is lost.
 func (e *examiner) check(group, name string, err error, detail, lost string) bool {
@@ -163,9 +173,11 @@ func text(s string) *string {
 }
 
 // judge says how much works.
-func judge(e *examiner, checks []Check) (Level, string) {
-	missing := 0
+func judge(checks []Check) (Level, string) {
+	missing, given, late := 0, make(map[string]bool), false
 	for _, c := range checks {
+		given[c.Name] = c.State == Yes || c.State == Partly
+		late = late || strings.HasPrefix(c.Name, unanswered)
 		if c.State == No || c.State == Partly || c.State == Unknown {
 			missing++
 		}
@@ -174,15 +186,26 @@ func judge(e *examiner, checks []Check) (Level, string) {
 	if missing > 0 {
 		rest = fmt.Sprintf("; %d of %d checks tell what is lost", missing, len(checks))
 	}
+	iterator, threads := given[checkIterator], given[checkCalls]
+	tracer := given[checkTracing+loader.ProbeEnter] && given[checkTracing+loader.ProbeExit]
 	switch {
-	case !e.iterator && !e.otherThreads:
+	case late && !iterator:
+		return Degraded, "how much works is not known, as the checks did not end in time (try: a longer --deadline)" + rest
+	case !iterator && !threads:
 		return Blind, "hangs cannot be seen: neither the task iterator works nor are calls of other users' processes readable in /proc" + rest
-	case !e.iterator:
+	case !iterator:
 		return Degraded, "report and live work with /proc alone (--backend proc)" + rest
-	case !e.tracer:
+	case !tracer:
 		return Degraded, "report works in full; live looks at threads instead of tracing their calls" + rest
 	case missing > 0:
 		return Degraded, "report and live work" + rest
 	}
 	return Full, "report and live work in full"
 }
+
+// The checks that the verdict hangs on.
+const (
+	checkIterator = "task iterator"
+	checkTracing  = "tracing: "
+	checkCalls    = "calls of other processes"
+)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hangtrace/hangtrace/internal/expendable"
+	"github.com/hangtrace/hangtrace/internal/loader"
 	"github.com/hangtrace/hangtrace/internal/proc"
 )
 
@@ -45,7 +46,7 @@ func TestEveryCheckTellsItsLoss(t *testing.T) {
 			t.Errorf("%s: state %s without a reason", key, c.State)
 		}
 	}
-	for _, name := range []string{"rights/CAP_BPF", "rights/CAP_SYS_ADMIN", "kernel/BTF", "kernel/task iterator", "kernel/file iterator",
+	for _, name := range []string{"rights/CAP_BPF", "rights/CAP_SYS_ADMIN", "rights/BPF reads kernel memory", "kernel/BTF", "kernel/task iterator", "kernel/file iterator",
 		"kernel/kernel symbol names", "kernel/last_arrival", "kernel/ring buffer", "kernel/tracing: sys_enter", "kernel/tracing: sched_switch",
 		"data//proc of other users", "data/first PID namespace", "data//proc/kallsyms", "data/tracefs", "data/debugfs", "data/ceph debugfs",
 		"data/FUSE control", "data/kubelet", "data/mount namespaces", "data/memory of other processes"} {
@@ -58,29 +59,34 @@ func TestEveryCheckTellsItsLoss(t *testing.T) {
 func TestDeadline(t *testing.T) {
 	never := make(chan struct{})
 	defer close(never)
-	e := within(t.Context(), Options{Deadline: 10 * time.Millisecond}, GroupData, func(*examiner, context.Context) { <-never })
-	if len(e.list) != 1 || e.list[0].State != Unknown || e.list[0].Lost == nil {
-		t.Errorf("a group that does not end gives %+v", e.list)
+	list := within(t.Context(), Options{Deadline: 10 * time.Millisecond}, GroupData, func(e *examiner, _ context.Context) {
+		e.check(GroupData, "first", nil, "", "")
+		<-never
+	})
+	if len(list) != 2 || list[0].Name != "first" || list[1].State != Unknown || list[1].Lost == nil {
+		t.Errorf("a group that does not end gives %+v", list)
 	}
 }
 
 func TestJudge(t *testing.T) {
-	no := []Check{{State: Yes}, {State: No}}
+	iterator, calls := Check{Name: checkIterator, State: Yes}, Check{Name: checkCalls, State: Yes}
+	enter, exit := Check{Name: checkTracing + loader.ProbeEnter, State: Yes}, Check{Name: checkTracing + loader.ProbeExit, State: Yes}
+	no, late := Check{Name: "x", State: No}, Check{Name: unanswered + GroupKernel, State: Unknown}
 	for _, c := range []struct {
-		name                      string
-		iterator, tracer, threads bool
-		checks                    []Check
-		want                      Level
-		says                      string
+		name   string
+		checks []Check
+		want   Level
+		says   string
 	}{
-		{"all", true, true, true, []Check{{State: Yes}, {State: Absent}}, Full, "work in full"},
-		{"something", true, true, true, no, Degraded, "1 of 2 checks"},
-		{"no tracer", true, false, true, no, Degraded, "live looks at threads"},
-		{"no BPF", false, false, true, no, Degraded, "/proc alone"},
-		{"BPF but no proc", true, true, false, no, Degraded, "report and live work"},
-		{"nothing", false, false, false, no, Blind, "cannot be seen"},
+		{"all", []Check{iterator, enter, exit, calls, {Name: "y", State: Absent}}, Full, "work in full"},
+		{"something", []Check{iterator, enter, exit, calls, no}, Degraded, "1 of 5 checks"},
+		{"no tracer", []Check{iterator, enter, calls, no}, Degraded, "live looks at threads"},
+		{"no BPF", []Check{calls, no}, Degraded, "/proc alone"},
+		{"BPF but no proc", []Check{iterator, enter, exit, no}, Degraded, "report and live work"},
+		{"nothing", []Check{no, {Name: checkCalls, State: No}}, Blind, "cannot be seen"},
+		{"late", []Check{late}, Degraded, "not known"},
 	} {
-		level, verdict := judge(&examiner{iterator: c.iterator, tracer: c.tracer, otherThreads: c.threads}, c.checks)
+		level, verdict := judge(c.checks)
 		if level != c.want || !strings.Contains(verdict, c.says) {
 			t.Errorf("%s: %s, %q; want %s, %q", c.name, level, verdict, c.want, c.says)
 		}

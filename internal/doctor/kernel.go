@@ -44,12 +44,8 @@ func (e *examiner) kernel(context.Context) {
 		e.check(GroupKernel, p.Name, p.Err, "", probeLost[p.Name])
 	}
 	e.iterators()
-	e.tracer = true
 	for _, p := range loader.ProbeTracing() {
-		ok := e.check(GroupKernel, "tracing: "+p.Name, p.Err, "", probeLost[p.Name])
-		if p.Name == loader.ProbeEnter || p.Name == loader.ProbeExit {
-			e.tracer = e.tracer && ok
-		}
+		e.check(GroupKernel, checkTracing+p.Name, p.Err, "", probeLost[p.Name])
 	}
 	e.walker()
 }
@@ -72,8 +68,8 @@ func (e *examiner) iterators() {
 	if err == nil {
 		tasks, err = sample(s)
 	}
-	e.iterator = e.check(GroupKernel, "task iterator", short(err), fmt.Sprintf("%d threads of this process", len(tasks)), taskLost)
-	if !e.iterator {
+	works := e.check(GroupKernel, checkIterator, short(err), fmt.Sprintf("%d threads of this process", len(tasks)), taskLost)
+	if !works {
 		for _, c := range [][2]string{{"kernel stacks", stackLost}, {"last_arrival", sinceLost}, {"file iterator", fileLost}, {"kernel symbol names", symbolLost}} {
 			e.check(GroupKernel, c[0], errNotTried, "", c[1])
 		}

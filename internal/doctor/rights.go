@@ -6,6 +6,9 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/hangtrace/hangtrace/internal/loader"
+	"github.com/hangtrace/hangtrace/internal/storage"
 )
 
 // capability is one right, with what it is needed for.
@@ -49,6 +52,7 @@ func (e *examiner) rights(context.Context) {
 		}
 	}
 	e.userNamespace()
+	e.lockdown()
 }
 
 // initialUserNS is the inode number of the first user namespace
@@ -62,6 +66,17 @@ func (e *examiner) userNamespace() {
 		err = fmt.Errorf("this is user namespace %d (a rootless container)", ns)
 	}
 	e.check(GroupRights, name, err, "", lost)
+}
+
+// lockdown tries what the kernel forbids to everybody when it is locked down for
+// confidentiality. It is tried first of all, as nothing else works then.
+func (e *examiner) lockdown() {
+	const name, lost = "BPF reads kernel memory", "BPF programs: no task iterator, no tracing, no walk; hangs are looked for in /proc alone"
+	detail := ""
+	if mode := storage.Lockdown(e.opts.Sys); mode != "" {
+		detail = "kernel lockdown: " + mode
+	}
+	e.check(GroupRights, name, loader.KernelMemory(), detail, lost)
 }
 
 // effective reads the line "CapEff:" of proc_pid_status(5).

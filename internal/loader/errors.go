@@ -16,6 +16,8 @@ func notSupported(err error) error {
 	switch {
 	case err == nil, errors.Is(err, ErrNotSupported):
 		return err
+	case lockedDown(err):
+		return errLockdown
 	case errors.Is(err, unix.EPERM): // which map or program it was says nothing to who lacks rights
 		return fmt.Errorf("%w: BPF is refused: needs root, or CAP_BPF and CAP_PERFMON: %w", ErrNotSupported, unix.EPERM)
 	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS):

@@ -115,6 +115,8 @@ func refusal(err error) error {
 		return nil
 	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("%w: needs root, or CAP_BPF and CAP_PERFMON", unix.EPERM)
+	case lockedDown(err):
+		return errLockdown
 	case errors.As(err, &verifier):
 		if lines := slices.DeleteFunc(slices.Clone(verifier.Log), func(l string) bool { return l == "" }); len(lines) > 0 {
 			return fmt.Errorf("%w: the kernel's verifier: %s", ErrNotSupported, lines[len(lines)-1])

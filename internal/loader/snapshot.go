@@ -78,7 +78,7 @@ func NewSnapshotter(opts SnapshotOptions) (*Snapshotter, error) {
 			return s, nil
 		}
 		last = err
-		if errors.Is(err, unix.EPERM) {
+		if errors.Is(err, unix.EPERM) || lockedDown(err) {
 			break // rights, not a missing feature: fewer programs do not help
 		}
 	}

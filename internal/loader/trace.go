@@ -78,7 +78,7 @@ func NewTracer(opts TraceOptions) (*Tracer, error) {
 		coll, err := loadTrace(opts, v.drop)
 		if err != nil {
 			last = err
-			if errors.Is(err, unix.EPERM) {
+			if errors.Is(err, unix.EPERM) || lockedDown(err) {
 				break
 			}
 			continue

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -51,7 +50,7 @@ func (w *Walker) load() error {
 			return nil
 		}
 		name := refused(err)
-		if errors.Is(err, unix.EPERM) || name == "" || name == "walk_supers" || spec.Programs[name] == nil {
+		if errors.Is(err, unix.EPERM) || lockedDown(err) || name == "" || name == "walk_supers" || spec.Programs[name] == nil {
 			return err
 		}
 		delete(spec.Programs, name)
@@ -134,15 +133,8 @@ func symbolsMissing(errno int64) string {
 
 // walkNotSupported adds what an error of loading the walker means.
 func walkNotSupported(err error) error {
-	var refused *ebpf.VerifierError
-	text := err.Error()
-	if errors.As(err, &refused) {
-		text = strings.Join(refused.Log, "\n")
-	}
-	// Under lockdown the library takes bpf_probe_read for the helper that it
-	// finds missing; that one is missing, too.
-	if strings.Contains(text, "cannot use helper bpf_probe_read") || strings.Contains(text, "unknown func bpf_probe_read") {
-		return fmt.Errorf("%w: kernel lockdown (confidentiality) forbids reading kernel memory: %w", ErrNotSupported, err)
+	if lockedDown(err) {
+		return errLockdown
 	}
 	if loop := features.HaveProgramHelper(ebpf.Syscall, asm.FnLoop); errors.Is(loop, ebpf.ErrNotSupported) {
 		return fmt.Errorf("%w: needs Linux 5.17 (bpf_loop): %w", ErrNotSupported, err)

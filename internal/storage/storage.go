@@ -1,5 +1,5 @@
 // Package storage tells of the storage side: block devices and FUSE connections,
-// which it reads from sysfs, the kernel's log, and what ceph clients and NFS
+// which it reads from sysfs (as whether the kernel is locked down), the kernel's log, and what ceph clients and NFS
 // mounts say of their servers, which it only parses.
 //
 // In: the directory sysfs is mounted on, the log's device; the text of ceph's
@@ -97,6 +97,18 @@ func readAttribute(name string) (string, error) {
 		text = append(text, buf[:n]...)
 	}
 	return "", fmt.Errorf("longer than %d bytes", attributeLimit)
+}
+
+// Lockdown is the mode in which the kernel is locked down: "none", "integrity",
+// "confidentiality", or "" where it does not show one.
+func Lockdown(root string) string {
+	text, err := readAttribute(filepath.Join(root, "kernel/security/lockdown"))
+	if err != nil {
+		return ""
+	}
+	_, text, _ = strings.Cut(text, "[")
+	mode, _, _ := strings.Cut(text, "]")
+	return mode
 }
 
 // names lists a directory without a stat of what is in it.

@@ -199,6 +199,22 @@ func TestAttributes(t *testing.T) {
 	}
 }
 
+func TestLockdown(t *testing.T) {
+	const file = "kernel/security/lockdown"
+	for text, want := range map[string]string{
+		"[none] integrity confidentiality\n": "none",
+		"none integrity [confidentiality]\n": "confidentiality",
+		"":                                   "", "odd\n": "",
+	} {
+		if got := Lockdown(sysfs(t, map[string]string{file: text})); got != want {
+			t.Errorf("%q is %q, want %q", text, got, want)
+		}
+	}
+	if got := Lockdown(t.TempDir()); got != "" {
+		t.Errorf("without securityfs: %q", got)
+	}
+}
+
 func TestReadAttributeBlocksNever(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "fifo")
 	must(t, unix.Mkfifo(name, 0o600))

@@ -6,7 +6,7 @@ import (
 )
 
 // handicaps take something away from the tool on the hung guest. The report
-// must say so, and lose nothing else.
+// must say so, and lose nothing else. The last one cannot be undone.
 var handicaps = []struct {
 	name, impose, lift string
 	// Said is in the report's degraded or skipped list; "" where nothing is
@@ -14,11 +14,17 @@ var handicaps = []struct {
 	said string
 	// Blind tells that servers are then known by stacks at best.
 	blind bool
+	// Doctor tells that hangtrace doctor must say it, too.
+	doctor bool
 }{
 	{name: "no debugfs", impose: "umount /sys/kernel/debug/tracing 2>/dev/null; umount /sys/kernel/debug; ! grep -q ' debugfs ' /proc/mounts",
 		lift: "mount -t debugfs none /sys/kernel/debug"},
 	{name: "no module BTF", impose: "mkdir -p /run/btf; cp /sys/kernel/btf/vmlinux /run/btf/ && mount -o bind /run/btf /sys/kernel/btf",
 		lift: "umount /sys/kernel/btf", said: "no type information (BTF) of module", blind: true},
+	{name: "kptr_restrict", impose: "echo 2 >/proc/sys/kernel/kptr_restrict", lift: "echo 0 >/proc/sys/kernel/kptr_restrict",
+		said: "kernel symbols are hidden (kptr_restrict"},
+	{name: "lockdown", impose: "mount -t securityfs none /sys/kernel/security; echo confidentiality >/sys/kernel/security/lockdown",
+		said: "kernel lockdown (confidentiality)", blind: true, doctor: true},
 }
 
 // degraded asks for the same hangs under each handicap.
@@ -49,6 +55,11 @@ func (l *lab) degraded(ops []started, since time.Time) {
 				l.t.Errorf("said is %q, want %q in it", said, h.said)
 			}
 			l.t.Logf("said: %s", said)
+			if h.doctor {
+				if o := l.guest(60*time.Second, toolPath+" doctor --deadline 25s"); o.code != 0 || !strings.Contains(strings.Join(strings.Fields(o.stdout), " "), h.said) {
+					l.t.Errorf("doctor: status %d, want %q in %s%s", o.code, h.said, o.stdout, o.stderr)
+				}
+			}
 			found := byTID(r.Hangs)
 			for _, op := range ops {
 				hangs := found[op.pid]
