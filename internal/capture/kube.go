@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"syscall"
@@ -66,11 +67,38 @@ func (s *Session) kube(ctx context.Context, snap *facts.Snapshot, skip func(stri
 		s.cache.kube, s.cache.kubeRead = k, time.Now()
 		s.cache.volumeData = make(map[string]*facts.VolumeData)
 	}
-	paths, err := correlate.VolumeDataPaths(snap, s.opts.Judge)
-	if err != nil || len(paths) == 0 {
-		return
+	if paths, err := correlate.VolumeDataPaths(snap, s.opts.Judge); err == nil && len(paths) > 0 {
+		s.volumeData(ctx, host, k, paths, skip)
 	}
-	s.volumeData(ctx, host, k, paths, skip)
+	if correlate.NamelessImage(snap, s.opts.Judge) {
+		s.everyVolumeData(ctx, host, k, skip)
+	}
+}
+
+// everyVolumeData reads the vol_data.json of each CSI volume of each pod: one of
+// them may name what is in an rbd image.
+func (s *Session) everyVolumeData(ctx context.Context, host int, k *facts.Kube, skip func(string, error)) {
+	const most = 1000
+	var paths []string
+	for _, root := range k.RootDirs {
+		req := expendable.Request{Op: expendable.OpTree, Root: hostRoot(host), Path: expendable.Raw(path.Join(root, "pods")),
+			Patterns: []string{"*/volumes/kubernetes.io~csi/*/vol_data.json"}, Max: 20 * most}
+		answers, err := s.opts.Runner.Do(ctx, "vol-data:"+root, []expendable.Request{req}, childDeadline(ctx))
+		if err != nil {
+			skip("vol_data.json below "+root, err)
+			continue
+		}
+		for _, e := range answers[0].Entries {
+			name := path.Join(root, "pods", string(e.Name))
+			known := slices.ContainsFunc(k.VolumeData, func(v facts.VolumeData) bool { return v.Path == name })
+			if path.Base(name) == "vol_data.json" && !known && len(paths) < most {
+				paths = append(paths, name)
+			}
+		}
+	}
+	if len(paths) > 0 {
+		s.volumeData(ctx, host, k, paths, skip)
+	}
 }
 
 func (s *Session) rootDirs(snap *facts.Snapshot) []string {

@@ -50,7 +50,7 @@ func (w *world) volume(t *events.Task, pl *place) *Volume {
 	if ref, ok := w.volumeRef(string(pl.path.Value)); ok && ref.PodUID != "" {
 		return w.volumeOf(ref)
 	}
-	return nil
+	return w.imageVolume(pl.mount.Image)
 }
 
 // sharedVolume looks through the mounts of the same superblock in every

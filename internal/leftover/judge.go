@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -48,6 +49,9 @@ func Ask(snap *facts.Snapshot, report *correlate.Report, opts Options) (Question
 		}
 	}
 	for _, f := range n.findings() {
+		if f.Volume == nil && f.Mount != nil && f.Mount.Image != "" {
+			q.VolumeData = append(q.VolumeData, n.everyVolumeData(q.VolumeData)...)
+		}
 		volume(string(f.Path))
 		if f.Mount != nil {
 			volume(string(f.Mount.Point))
@@ -66,6 +70,31 @@ func Ask(snap *facts.Snapshot, report *correlate.Report, opts Options) (Question
 		}
 	}
 	return q, nil
+}
+
+// everyVolumeData are the vol_data.json files of all CSI volumes, but those asked
+// for already: one of them may name what is in an rbd image.
+func (n *node) everyVolumeData(known []string) []string {
+	const most = 1000
+	var list []string
+	for _, d := range n.scan.Dirs {
+		if d.File && path.Base(d.Path) == volData && len(list) < most && !slices.Contains(known, d.Path) {
+			list = append(list, d.Path)
+		}
+	}
+	return list
+}
+
+// imageVolume names the volume in an rbd image of which no path tells.
+func (n *node) imageVolume(image string) *correlate.Volume {
+	if image == "" || n.snap.Kube == nil {
+		return nil
+	}
+	ref, ok := kube.VolumeOfImage(image, n.snap.Kube.VolumeData, n.snap.Kube.RootDirs)
+	if !ok {
+		return nil
+	}
+	return n.volume(ref)
 }
 
 // target picks where to ask a superblock; none for one that is mounted nowhere.
@@ -256,6 +285,12 @@ func (n *node) leftover(class correlate.Class, s *super, m mounts.Mount) *correl
 		if l.Path == "" {
 			l.Path = h.Path.Value
 		}
+	}
+	if s.kind == mounts.KindRBD && l.Mount.Image == "" {
+		l.Mount.Image = n.blocks.Image(s.device)
+	}
+	if l.Volume == nil {
+		l.Volume = n.imageVolume(l.Mount.Image)
 	}
 	n.holders(l, s)
 	return l

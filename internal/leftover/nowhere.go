@@ -198,6 +198,7 @@ func (n *node) staleRBD() []*correlate.Leftover {
 			Mount:    &correlate.Mount{Device: correlate.Text(b.Device), Source: correlate.Text("/dev/" + b.Name), Kind: correlate.Text(mounts.KindRBD), From: "device", Image: image},
 			Health:   correlate.HealthUnknown,
 			Evidence: []string{fmt.Sprintf("rbd image %s is mapped as %s; nothing is mounted from it, stands on it or has it open", image, b.Name)},
+			Volume:   n.imageVolume(image),
 			NextPass: "the kubelet does not see it; the image's watcher keeps other nodes from taking it over",
 		}
 		if b.InflightReads+b.InflightWrites > 0 {

@@ -61,6 +61,13 @@ func (b Blocks) Remote(device string) (facts.BlockDevice, bool) {
 	return facts.BlockDevice{}, false
 }
 
+// Image names the rbd image that a device is or stands on, as POOL/IMAGE; "" if
+// it stands on none, or on one without a name.
+func (b Blocks) Image(device string) string {
+	d, _ := b.Remote(device)
+	return image(d)
+}
+
 // image names an rbd image as rbd(8) does: POOL/[NAMESPACE/]IMAGE, "" when the
 // device tells none, as nbd does not.
 func image(d facts.BlockDevice) string {

@@ -152,7 +152,9 @@ var phases = []phase{
 			{Name: "stat behind a detached creat", Op: "stat", Mount: lazyMount, Path: "d2/other", States: "D", Frames: []string{"walk_component", "lookup_slow"}, Reason: "in_syscall", Syscalls: statCalls, Behind: "detached creat", WaitsOn: onLock},
 		},
 		Late: []hungOp{
-			{Name: "late open", Op: "open", Mount: flatMount, Path: "d7/file", States: "D", Frames: mdsWait, Reason: "slow_syscall", Syscalls: openCalls, WaitsOn: onMDS, Server: "mds.0", Request: []string{"open", "lookup"}, Target: "/d7"},
+			// A minute after the freeze the client trusts nothing of its cache: it asks for
+			// the root first.
+			{Name: "late open", Op: "open", Mount: flatMount, Path: "d7/file", States: "D", Frames: mdsWait, Reason: "slow_syscall", Syscalls: openCalls, WaitsOn: onMDS, Server: "mds.0", Request: []string{"open", "lookup", "getattr"}, Target: "/"},
 		},
 	},
 	{
