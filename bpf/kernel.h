@@ -44,6 +44,7 @@ enum {
 
 /* Probed with bpf_core_enum_value_exists(): the value is the kernel's. */
 enum bpf_func_id {
+	BPF_FUNC_get_current_task_btf = 158,
 	BPF_FUNC_task_pt_regs = 175,
 };
 

@@ -633,7 +633,7 @@ static __always_inline long send_enter(struct strace_slot *s, u32 index, struct 
 static __always_inline void begin(struct strace_slot *s, u32 index, struct pt_regs *regs, long id,
 				  u32 tgid, u32 late)
 {
-	u32 compat = task_is_compat((struct task_struct *)bpf_get_current_task());
+	u32 compat = current_is_compat();
 	struct call_row *row;
 	struct call_regs c;
 

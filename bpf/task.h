@@ -30,6 +30,25 @@ static __always_inline bool task_is_compat(struct task_struct *t)
 }
 
 /*
+ * The same of the current thread, on the path of every call. Since 5.11
+ * (3ca1032ab7ab) its task_struct can be read in place, which is a load where
+ * the other is a call.
+ */
+static __always_inline bool current_is_compat(void)
+{
+	struct task_struct *t;
+
+	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf))
+		return task_is_compat((struct task_struct *)bpf_get_current_task());
+	t = bpf_get_current_task_btf();
+#if defined(__TARGET_ARCH_x86)
+	return t->thread_info.status & TS_COMPAT;
+#else
+	return t->thread_info.flags & (1ul << TIF_32BIT);
+#endif
+}
+
+/*
  * The registers saved at the last entry into the kernel. The helper came with
  * 5.15 (dd6e10fbd9fb); before, they lie at the top of the kernel stack.
  */
@@ -50,6 +69,16 @@ struct call_regs {
 	u64 args[6], pc, sp, bp, lr, ret;
 	s64 nr;
 };
+
+/* The number alone. */
+static __always_inline s64 call_nr(struct pt_regs *r)
+{
+#if defined(__TARGET_ARCH_x86)
+	return (s32)r->orig_ax;
+#else
+	return r->syscallno;
+#endif
+}
 
 static __always_inline void call_regs(struct call_regs *c, struct pt_regs *r)
 {

@@ -24,6 +24,12 @@ struct trace_config {
 const volatile struct trace_config cfg;
 const volatile u8 call_class[CALL_CLASSES];
 
+/*
+ * Whether a call of that number may stand in a slot: call_class, and what was
+ * seeded. Most calls are neither, and one load tells it.
+ */
+u8 may_return[CALL_CLASSES] SEC(".data.may_return");
+
 /* maps */
 struct path_buffer {
 	char s[PATH_LEN];
@@ -215,31 +221,31 @@ static __always_inline u64 path_argument(struct slot *s, u8 class)
 
 static __always_inline int enter(struct pt_regs *regs, long id, bool atomic)
 {
-	u64 ids = bpf_get_current_pid_tgid();
-	u32 index, tid = (u32)ids, tgid = ids >> 32;
-	struct pt_regs r;
+	u32 index, tid, tgid;
 	struct call_regs c;
 	struct slot *s;
-	u64 addr;
+	u64 addr, ids;
 	u8 class;
 
-	if (!is_target(tgid))
-		return 0;
+	/* First what costs one load: it holds for most calls of everybody. */
 	if ((unsigned long)id >= CALL_CLASSES)
 		return 0;
 	class = call_class[id];
 	if (!(class & CALL_TRACED))
 		return 0;
+	ids = bpf_get_current_pid_tgid();
+	tid = (u32)ids;
+	tgid = ids >> 32;
+	if (!is_target(tgid))
+		return 0;
 	/* 32-bit callers have other numbers: the iterator pass covers them. */
-	if (task_is_compat((struct task_struct *)bpf_get_current_task()))
+	if (current_is_compat())
 		return 0;
 	s = slot_of(tid, &index, atomic);
 	if (!s)
 		return 0;
-	if (bpf_probe_read_kernel(&r, sizeof(r), regs))
-		return 0;
-	call_regs(&c, &r);
-	s->generation++; /* odd: being written */
+	call_regs(&c, regs); /* in place: a copy of them all costs more */
+	s->generation++;     /* odd: being written */
 	s->tgid = tgid;
 	__builtin_memcpy(s->args, c.args, sizeof(s->args));
 	s->flags = 0;
@@ -337,21 +343,23 @@ full:
 static __always_inline bool is_seeded_call(struct slot *s, struct pt_regs *regs)
 {
 	struct call_regs c;
-	struct pt_regs r;
 
-	if (bpf_probe_read_kernel(&r, sizeof(r), regs))
-		return false;
-	call_regs(&c, &r);
+	call_regs(&c, regs);
 	return c.nr == s->nr - 1 && c.args[0] == s->args[0] && c.args[1] == s->args[1] &&
 	       c.args[2] == s->args[2] && c.args[3] == s->args[3];
 }
 
 SEC("tp_btf/sys_exit") int BPF_PROG(trace_exit, struct pt_regs *regs, long ret)
 {
-	u64 now, ids = bpf_get_current_pid_tgid();
-	u32 index, tid = (u32)ids, tgid = ids >> 32;
+	u64 now, ids, nr = call_nr(regs);
+	u32 index, tid, tgid;
 	struct slot *s;
 
+	if (nr >= CALL_CLASSES || !(may_return[nr] & CALL_TRACED))
+		return 0;
+	ids = bpf_get_current_pid_tgid();
+	tid = (u32)ids;
+	tgid = ids >> 32;
 	if (!is_target(tgid))
 		return 0;
 	s = slot_find(tid, &index);
@@ -388,6 +396,8 @@ SEC("syscall") int trace_seed(struct seed *in)
 	s = slot_claim_atomic(tid, &index);
 	if (!s)
 		return 0;
+	if ((u32)in->nr < CALL_CLASSES)
+		may_return[(u32)in->nr] = CALL_TRACED;
 	s->generation++;
 	s->tgid = in->tgid;
 	__builtin_memcpy(s->args, in->args, sizeof(s->args));

@@ -82,6 +82,7 @@ const (
 	TraceProgTraceSwitchOld  = "trace_switch_old"
 	TraceVarCallClass        = "call_class"
 	TraceVarCfg              = "cfg"
+	TraceVarMayReturn        = "may_return"
 	TraceVarStats            = "stats"
 )
 
@@ -155,6 +156,7 @@ type TraceMapSpecs struct {
 type TraceVariableSpecs struct {
 	CallClass *ebpf.VariableSpec `ebpf:"call_class"`
 	Cfg       *ebpf.VariableSpec `ebpf:"cfg"`
+	MayReturn *ebpf.VariableSpec `ebpf:"may_return"`
 	Stats     *ebpf.VariableSpec `ebpf:"stats"`
 }
 
@@ -201,6 +203,7 @@ func (m *TraceMaps) Close() error {
 type TraceVariables struct {
 	CallClass *ebpf.Variable `ebpf:"call_class"`
 	Cfg       *ebpf.Variable `ebpf:"cfg"`
+	MayReturn *ebpf.Variable `ebpf:"may_return"`
 	Stats     *ebpf.Variable `ebpf:"stats"`
 }
 

@@ -132,6 +132,9 @@ func loadTrace(opts TraceOptions, drop []string) (*ebpf.Collection, error) {
 	if err := spec.Variables["call_class"].Set(opts.Classes); err != nil {
 		return nil, fmt.Errorf("call classes: %w", err)
 	}
+	if err := spec.Variables["may_return"].Set(opts.Classes); err != nil {
+		return nil, fmt.Errorf("call classes: %w", err)
+	}
 	return ebpf.NewCollection(spec)
 }
 
