@@ -46,6 +46,8 @@ struct need {
 	u8 flags, pad;
 	u16 size;
 };
+/* Calls that wait for several descriptors. */
+enum row_waits { WAITS_POLL = 1, WAITS_SELECT = 2 };
 struct call_row {
 	u8 traced;
 	u8 count;
@@ -54,7 +56,7 @@ struct call_row {
 	u8 fds;	   /* arguments that are descriptors, a bit each */
 	u8 ret_fd; /* it returns one */
 	u8 pair;   /* the argument, from 1, that it fills with two */
-	u8 pad;
+	u8 waits;  /* enum row_waits */
 	struct need needs[STRACE_NEEDS];
 };
 
@@ -465,6 +467,32 @@ __noinline long put_file(u32 fd, u32 kind)
 	return 0;
 }
 
+/* Appends what the descriptors of poll(2) and select(2) stand for. */
+#define MOST_POLLED 16
+__noinline long put_polled(u64 addr, u64 n)
+{
+	s32 fd;
+
+	for (u32 i = 0; i < MOST_POLLED && i < n; i++) {
+		if (bpf_probe_read_user(&fd, sizeof(fd), (void *)(addr + 8 * i)))
+			break;
+		if (fd >= 0)
+			put_file(fd, SEGMENT_FILE_ENTRY);
+	}
+	return 0;
+}
+
+__noinline long put_selected(u64 n, u64 in, u64 out, u64 except)
+{
+	u64 bits = word_at(in, 0) | word_at(out, 0) | word_at(except, 0);
+
+	for (u32 fd = 0; fd < 64 && fd < n; fd++) {
+		if (bits & (1ull << fd))
+			put_file(fd, SEGMENT_FILE_ENTRY);
+	}
+	return 0;
+}
+
 static __always_inline u64 argument(struct strace_slot *s, u32 i)
 {
 	return i < 6 ? s->args[i] : 0;
@@ -529,6 +557,10 @@ __noinline u32 capture_entry(u32 index, u32 mask)
 		if (row->fds & (1 << i))
 			put_file(s->args[i], SEGMENT_FILE_ENTRY);
 	}
+	if (cfg.files && mask == ~0u && row->waits == WAITS_POLL)
+		put_polled(s->args[0], s->args[1]);
+	if (cfg.files && mask == ~0u && row->waits == WAITS_SELECT)
+		put_selected(s->args[0], s->args[1], s->args[2], s->args[3]);
 	for (u32 i = 0; i < STRACE_NEEDS; i++) {
 		n = &row->needs[i];
 		if (i >= row->count || !(n->when & NEED_ENTRY) || !(mask & (1 << i)))

@@ -22,7 +22,7 @@ type StraceCallRow struct {
 	Fds    uint8
 	RetFd  uint8
 	Pair   uint8
-	Pad    uint8
+	Waits  uint8
 	Needs  [5]struct {
 		_      structs.HostLayout
 		Arg    uint8

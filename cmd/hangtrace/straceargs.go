@@ -90,7 +90,7 @@ func straceOptions() []straceOption {
 		{'t', []string{"absolute-timestamps"}, false, flag(func(l *straceLine) { l.clock++ })},
 		{'r', []string{"relative-timestamps"}, false, flag(func(l *straceLine) { l.lines.Relative = true })},
 		{'T', []string{"syscall-times"}, false, flag(func(l *straceLine) { l.lines.Duration = true })},
-		{'c', []string{"summary-only"}, false, flag(func(l *straceLine) { l.lines.Summary, l.lines.Only = true, true })},
+		{'c', []string{"summary-only"}, false, flag(func(l *straceLine) { l.lines.Only = true })},
 		{'C', []string{"summary"}, false, flag(func(l *straceLine) { l.lines.Summary = true })},
 		{'w', []string{"summary-wall-clock"}, false, flag(func(*straceLine) {})}, // always
 		{'S', []string{"summary-sort-by"}, true, func(l *straceLine, v string) error {
@@ -163,25 +163,46 @@ func setExpression(l *straceLine, text string) error {
 	case "s", "signal", "signals":
 		return setSignal(l, value)
 	case "q", "quiet", "silent", "silence":
-		l.quiet = max(l.quiet, 1)
-		if strings.Contains(value, "exit") {
-			l.quiet = 2
-		}
-		if value == "all" {
-			l.quiet = 3
-		}
-		return nil
+		return setQuiet(l, value)
 	case "decode-fd", "decode-fds":
-		l.fds = 1
-		if value != "path" {
-			l.fds = 2
-		}
-		return nil
+		return setDecodeFDs(l, value)
 	}
 	if why, ok := straceMissing[key]; ok {
 		return fmt.Errorf("strace's %s= is not here: %s", key, why)
 	}
 	return fmt.Errorf("%q is unknown: there are trace, status, signal, quiet, decode-fds", key)
+}
+
+// setQuiet reads strace's names of what not to say, as far as they fall into the
+// three steps of -q.
+func setQuiet(l *straceLine, text string) error {
+	steps := map[string]int{
+		"none": 0, "attach": 1, "personality": 1, "path-resolution": 1, "path-resolve": 1,
+		"exit": 2, "exits": 2, "superseded": 2, "thread-execve": 2, "all": 3,
+	}
+	for _, name := range strings.Split(text, ",") {
+		step, ok := steps[name]
+		if !ok {
+			return fmt.Errorf("quiet %q is unknown: there are none, attach, personality, path-resolution, exit, superseded, thread-execve, all", name)
+		}
+		l.quiet = max(l.quiet, step)
+	}
+	return nil
+}
+
+// setDecodeFDs reads strace's names of what to say of descriptors, as far as
+// they fall into the two steps of -y.
+func setDecodeFDs(l *straceLine, text string) error {
+	steps := map[string]int{"none": 0, "path": 1, "socket": 2, "dev": 2, "pidfd": 2, "all": 2}
+	l.fds = 0
+	for _, name := range strings.Split(text, ",") {
+		step, ok := steps[name]
+		if !ok {
+			return fmt.Errorf("decode-fds %q is unknown: there are none, path, socket, dev, pidfd, all", name)
+		}
+		l.fds = max(l.fds, step)
+	}
+	return nil
 }
 
 func setTrace(l *straceLine, v string) (err error) {
@@ -226,6 +247,10 @@ func parseStrace(args []string) (*straceLine, error) {
 	if l.lines.StringLimit > session.MaxString {
 		return nil, fmt.Errorf("-s %d: no more than %d bytes of data are copied; try: -s %d", l.lines.StringLimit, session.MaxString, session.MaxString)
 	}
+	if l.lines.Only && l.lines.Summary {
+		return nil, fmt.Errorf("-c is the table alone, -C the lines and the table: both cannot be; try: hangtrace strace --help")
+	}
+	l.lines.Summary = l.lines.Summary || l.lines.Only
 	if l.follow > 1 && l.output == "" {
 		l.follow = 1 // as strace: separate files need a name
 	}

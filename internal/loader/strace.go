@@ -23,7 +23,19 @@ type CallRow struct {
 	FDs       uint8
 	ReturnsFD bool
 	FDPair    uint8
+	// Waits tells of a call that waits for several descriptors.
+	Waits WaitsFor
 }
+
+// WaitsFor says where a call has the descriptors that it waits for (enum
+// row_waits).
+type WaitsFor uint8
+
+// The layouts of poll(2) and select(2).
+const (
+	WaitsPoll   WaitsFor = 1
+	WaitsSelect WaitsFor = 2
+)
 
 // CallNeed is one piece of memory to copy: package decode's Capture in the
 // numbers of bpf/strace.bpf.c, which are the same.
@@ -156,8 +168,8 @@ func (s *Strace) fillRows(opts StraceOptions) error {
 			fillNeed(&r, i, n)
 		}
 		if opts.Files {
-			r.Fds, r.RetFd, r.Pair = row.FDs, uint8(b2u(row.ReturnsFD)), row.FDPair
-			r.Entry |= uint8(b2u(row.FDs != 0))
+			r.Fds, r.RetFd, r.Pair, r.Waits = row.FDs, uint8(b2u(row.ReturnsFD)), row.FDPair, uint8(row.Waits)
+			r.Entry |= uint8(b2u(row.FDs != 0 || row.Waits != 0))
 			r.Exit |= uint8(b2u(row.ReturnsFD || row.FDPair != 0))
 		}
 		return rows.Put(uint32(key), r)

@@ -11,8 +11,10 @@ import (
 // shown, the number may have been closed and given away again.
 type descriptors struct {
 	lookup func(pid, fd int) string
-	cache  bool
-	of     map[int]map[int]string
+	// cache and cacheDir tell that every call that changes descriptors, and the
+	// working directory, is traced.
+	cache, cacheDir bool
+	of              map[int]map[int]string
 }
 
 func (d *descriptors) path(pid, fd int) string {
@@ -23,14 +25,14 @@ func (d *descriptors) path(pid, fd int) string {
 		return ""
 	}
 	to := d.lookup(pid, fd)
-	if to != "" && d.cache {
+	if to != "" {
 		d.set(pid, fd, to)
 	}
 	return to
 }
 
 func (d *descriptors) set(pid, fd int, to string) {
-	if !d.cache {
+	if !d.cache && fd != syscalls.ATFDCWD || !d.cacheDir && fd == syscalls.ATFDCWD {
 		return
 	}
 	if d.of[pid] == nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hangtrace/hangtrace/internal/syscalls"
@@ -71,14 +72,15 @@ func (f *Filter) add(item string) error {
 	if group, ok := strings.CutPrefix(item, "%"); ok {
 		return f.addGroup(group, optional)
 	}
-	if known(item) {
-		f.names[item] = true
-		return nil
-	}
-	// strace's older spelling of groups has no percent sign.
+	// strace's older spelling of groups has no percent sign, and comes first:
+	// "ipc" and "signal" are calls of 32-bit programs, too.
 	switch item {
 	case "file", "desc", "process", "network", "net", "signal", "ipc", "memory":
 		return f.addGroup(item, optional)
+	}
+	if known(item) {
+		f.names[item] = true
+		return nil
 	}
 	if optional {
 		return nil
@@ -164,7 +166,7 @@ func ParseSignals(expr string) (func(sig int) bool, error) {
 		n := 0
 		for i := 1; i <= 64; i++ {
 			name := syscalls.SignalName(i)
-			if up := strings.ToUpper(item); up == name || "SIG"+up == name {
+			if up := strings.ToUpper(item); up == name || "SIG"+up == name || item == strconv.Itoa(i) {
 				n = i
 			}
 		}

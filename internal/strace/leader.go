@@ -17,17 +17,27 @@ func (p *Printer) leader(t *thread, now uint64) string {
 	case p.many:
 		b = fmt.Appendf(b, "[pid %5d] ", t.tid)
 	}
-	if p.o.Relative {
-		d := uint64(0)
-		if p.lastNS != 0 && now > p.lastNS {
-			d = now - p.lastNS
-		}
-		p.lastNS = now
-		b = fmt.Appendf(b, "%6d.%06d ", d/1e9, d%1e9/1e3)
-	}
 	b = p.appendTime(b, now)
+	if p.o.Relative {
+		b = p.appendRelative(b, now)
+	}
 	p.line = b
 	return string(b)
+}
+
+// appendRelative is -r: the time since the line before, in brackets behind one
+// of day.
+func (p *Printer) appendRelative(b []byte, now uint64) []byte {
+	d := uint64(0)
+	if p.lastNS != 0 && now > p.lastNS {
+		d = now - p.lastNS
+	}
+	p.lastNS = now
+	format := "%6d.%06d "
+	if p.o.Clock != NoClock {
+		format = "(+%6d.%06d) "
+	}
+	return fmt.Appendf(b, format, d/1e9, d%1e9/1e3)
 }
 
 func (p *Printer) appendTime(b []byte, now uint64) []byte {

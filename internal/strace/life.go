@@ -57,7 +57,7 @@ func (p *Printer) exec(r *events.Strace) {
 	if p.current != nil {
 		p.suspend(p.current)
 	}
-	if leader.inside && !p.whole() && p.shown(leader) {
+	if leader.inside && p.showsUnfinished() && p.shown(leader) {
 		p.lines++
 		p.end(leader, "<unfinished ...>", "= ?", r.NS)
 	}
@@ -68,6 +68,11 @@ func (p *Printer) exec(r *events.Strace) {
 	p.forget(old.pid)
 	old.tid = r.TID
 	p.threads[r.TID] = old
+}
+
+// showsUnfinished tells whether calls that never return have lines.
+func (p *Printer) showsUnfinished() bool {
+	return p.o.status()&Unfinished != 0 && !p.o.Only && p.o.Ring == 0
 }
 
 // coreDumped is the bit of a wait status.
@@ -92,7 +97,7 @@ func (p *Printer) death(r *events.Strace) {
 		p.returnLost(t)
 	}
 	if t.inside {
-		if !p.whole() && p.shown(t) {
+		if p.showsUnfinished() && p.shown(t) {
 			p.end(t, "<unfinished ...>", "= ?", r.NS)
 		}
 		p.lines++

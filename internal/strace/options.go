@@ -41,8 +41,9 @@ type Options struct {
 	// FDPath gives the path of a descriptor; syscalls.ATFDCWD asks for the
 	// working directory.
 	FDPath func(pid, fd int) string
-	// CacheFDs tells that every call that changes descriptors is traced.
-	CacheFDs bool
+	// CacheFDs tells that every call that changes descriptors is traced, CacheDir
+	// of the working directory.
+	CacheFDs, CacheDir bool
 
 	Clock    Clock
 	Relative bool // -r

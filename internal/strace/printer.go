@@ -41,7 +41,7 @@ type Printer struct {
 func New(o Options) *Printer {
 	o.setDefaults()
 	p := &Printer{o: o, threads: make(map[int]*thread), processes: make(map[int]int), leaders: make(map[int]leaderEnd)}
-	p.fds = descriptors{lookup: o.FDPath, cache: o.CacheFDs, of: make(map[int]map[int]string)}
+	p.fds = descriptors{lookup: o.FDPath, cache: o.CacheFDs, cacheDir: o.CacheDir, of: make(map[int]map[int]string)}
 	p.decode = decode.Options{StringLimit: o.StringLimit, Verbose: o.Verbose, Location: o.Location}
 	if o.FDPaths {
 		p.decode.FDPath = p.fdPath

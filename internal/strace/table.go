@@ -198,6 +198,10 @@ func (p *Printer) writeTable() error {
 	if len(names) == 0 {
 		names = defaultColumns
 	}
+	named := 16
+	for _, r := range rows {
+		named = max(named, len(r.name))
+	}
 	var b strings.Builder
 	line := func(text func(i int) string) {
 		for n, name := range names {
@@ -213,7 +217,14 @@ func (p *Printer) writeTable() error {
 		}
 		b.WriteByte('\n')
 	}
-	rule := func() { line(func(i int) string { return strings.Repeat("-", columns[i].width) }) }
+	rule := func() {
+		line(func(i int) string {
+			if columns[i].head == "syscall" {
+				return strings.Repeat("-", named)
+			}
+			return strings.Repeat("-", columns[i].width)
+		})
+	}
 	line(func(i int) string { return columns[i].head })
 	rule()
 	for _, r := range rows {

@@ -77,7 +77,21 @@ func TestStraceLetters(t *testing.T) {
 			require.Regexp(t, `^\d\d:\d\d:\d\d getpid\(`, lines[0])
 		}},
 		{"-ttt -r -e getpid", func(t *testing.T, _ *tracer, lines []string) {
-			require.Regexp(t, `^ +0\.000000 \d{10}\.\d{6} getpid\(`, lines[0])
+			require.Regexp(t, `^\d{10}\.\d{6} \(\+ +0\.000000\) getpid\(`, lines[0])
+		}},
+		{"-r -e getpid", func(t *testing.T, _ *tracer, lines []string) {
+			require.Regexp(t, `^ +0\.000000 getpid\(`, lines[0])
+		}},
+		{"-e trace=ipc -e signal=2", func(t *testing.T, _ *tracer, lines []string) {
+			got := names(lines)
+			require.True(t, got["msgget"] && got["semop"] && got["shmat"], "%v", got)
+		}},
+		{"-y -e poll,select", func(t *testing.T, _ *tracer, lines []string) { // though nothing tells what was open
+			require.Regexp(t, `(?m)^poll\(\[\{fd=6<pipe:\[\d+\]>, events=POLLIN\}\], 1, 1\)`, strings.Join(lines, "\n"))
+			require.Regexp(t, `(?m)^select\(8, \[6<pipe:\[\d+\]>\], \[7<pipe:\[\d+\]>\], `, strings.Join(lines, "\n"))
+		}},
+		{"-e status=unfinished", func(t *testing.T, _ *tracer, lines []string) {
+			require.Equal(t, map[string]bool{"exit_group": true}, names(lines))
 		}},
 		{"-s 5 -a 1 -e write", func(t *testing.T, _ *tracer, lines []string) {
 			require.Equal(t, `write(3, "hello"..., 16) = 16`, lines[0])
@@ -158,6 +172,10 @@ func TestStraceRefusesWhatItLacks(t *testing.T) {
 		"-I 4 -p 1":                  "-I is not here",
 		"-e raw=open":                "raw= is not here",
 		"--string-limit=-1":          `"-1" is no number`,
+		"-c -C -p 1":                 "both cannot be",
+		"-e quiet=nope -p 1":         `"nope" is unknown`,
+		"-e decode-fds=nope -p 1":    `"nope" is unknown`,
+		"-e signal=99 -p 1":          `"99" is unknown`,
 		"-ff --output-append-mode":   "is not here",
 		"--absolute-timestamps=what": "takes no value",
 	} {

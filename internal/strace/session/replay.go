@@ -122,7 +122,7 @@ func (r *replay) start(data []byte) error {
 		return err
 	}
 	lines := r.opts.Lines
-	lines.Arch, lines.WallOffset, lines.CacheFDs = syscalls.Arch(s.Arch), s.WallOffset, s.CacheFDs
+	lines.Arch, lines.WallOffset, lines.CacheFDs, lines.CacheDir = syscalls.Arch(s.Arch), s.WallOffset, s.CacheFDs, s.CacheDir
 	if !lines.Arch.Known() {
 		return fmt.Errorf("%w: architecture %q", record.ErrDamaged, s.Arch)
 	}

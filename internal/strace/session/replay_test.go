@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hangtrace/hangtrace/internal/facts"
+	"github.com/hangtrace/hangtrace/internal/loader"
 	"github.com/hangtrace/hangtrace/internal/record"
 	"github.com/hangtrace/hangtrace/internal/strace"
 	"github.com/hangtrace/hangtrace/internal/syscalls"
@@ -131,10 +132,14 @@ func TestRows(t *testing.T) {
 	if r := table[nr]; r.FDPair != 1 || r.ReturnsFD {
 		t.Errorf("pipe2: %+v", r)
 	}
+	poll, _ := syscalls.ByName(syscalls.AMD64, "poll")
+	if rows(syscalls.AMD64, &strace.Filter{}, true)[poll.NR].Waits != loader.WaitsPoll {
+		t.Error("descriptors of poll are not told")
+	}
 	if nr, _ = row("read"); len(rows(syscalls.AMD64, &f, false)[nr].Needs) != 0 {
 		t.Error("memory is read though nobody shows it")
 	}
-	if cacheable(&f) {
+	if cacheable(&f, moving) {
 		t.Error("without close, what descriptors stand for is not known")
 	}
 }

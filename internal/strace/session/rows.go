@@ -7,12 +7,12 @@ import (
 	"github.com/hangtrace/hangtrace/internal/syscalls/decode"
 )
 
-// moving are the calls that change what descriptors stand for: with -y they are
-// traced even if the filter leaves them out of the output.
-var moving = map[string]bool{
-	"close": true, "close_range": true, "dup": true, "dup2": true, "dup3": true, "execve": true, "execveat": true,
-	"chdir": true, "fchdir": true, "chroot": true, "pivot_root": true,
-}
+// moving are the calls after which a descriptor stands for something else, and
+// those that change the working directory. An execve tells of itself.
+var (
+	moving  = []string{"close", "close_range", "dup2", "dup3"}
+	leaving = []string{"chdir", "fchdir", "chroot", "pivot_root"}
+)
 
 // rows tells the tracer which calls to send, and with what memory.
 func rows(arch syscalls.Arch, f *strace.Filter, memory bool) map[int]loader.CallRow {
@@ -43,6 +43,12 @@ func fillFDs(row *loader.CallRow, c syscalls.Call) {
 		}
 	}
 	row.ReturnsFD = c.MayReturnFD()
+	switch c.Name {
+	case "poll", "ppoll", "ppoll_time64":
+		row.Waits = loader.WaitsPoll
+	case "select", "pselect6", "_newselect", "pselect6_time64":
+		row.Waits = loader.WaitsSelect
+	}
 }
 
 func needs(c syscalls.Call) []loader.CallNeed {
@@ -56,11 +62,11 @@ func needs(c syscalls.Call) []loader.CallNeed {
 	return list
 }
 
-// cacheable tells whether the filter lets all calls through that change
-// descriptors.
-func cacheable(f *strace.Filter) bool {
-	for name := range moving {
-		if !f.Match(name) {
+// cacheable tells whether the filter lets all of these calls through that there
+// are.
+func cacheable(f *strace.Filter, calls []string) bool {
+	for _, name := range calls {
+		if _, ok := syscalls.ByName(native, name); ok && !f.Match(name) {
 			return false
 		}
 	}

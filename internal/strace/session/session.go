@@ -101,7 +101,7 @@ func (s *session) start() error {
 	out := bufio.NewWriterSize(lines.Output, 256<<10)
 	lines.Arch, lines.Output = native, out
 	lines.WallOffset = wallOffset()
-	lines.CacheFDs = cacheable(&o.Filter)
+	lines.CacheFDs, lines.CacheDir = cacheable(&o.Filter, moving), cacheable(&o.Filter, leaving)
 	lines.FDPath = s.fdPath
 	if o.Stacks && !lines.Only {
 		if o.RingSize == 0 {

@@ -31,6 +31,7 @@ type startFrame struct {
 	Arch       string `json:"arch"`
 	WallOffset int64  `json:"wall_offset_ns"`
 	CacheFDs   bool   `json:"cache_fds"`
+	CacheDir   bool   `json:"cache_dir"`
 }
 
 type attachFrame struct {
@@ -72,7 +73,7 @@ func (t *tape) json(format string, at uint64, v any) error {
 }
 
 func (t *tape) start(lines *strace.Options, now uint64) error {
-	return t.json(formatStart, now, startFrame{Arch: string(lines.Arch), WallOffset: lines.WallOffset, CacheFDs: lines.CacheFDs})
+	return t.json(formatStart, now, startFrame{Arch: string(lines.Arch), WallOffset: lines.WallOffset, CacheFDs: lines.CacheFDs, CacheDir: lines.CacheDir})
 }
 
 func (t *tape) attach(snap *facts.Snapshot, seen map[int]bool, now uint64) error {
