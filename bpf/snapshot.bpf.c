@@ -87,17 +87,38 @@ struct {
 } symbol_texts SEC(".maps");
 
 /* logic */
+
+/*
+ * The iterator's task is a pointer that the kernel knows the type of, so its
+ * fields are loaded without a helper's call for each: half of a pass.
+ */
+static __always_inline u32 state_of(struct task_struct *t)
+{
+	if (bpf_core_field_exists(t->__state))
+		return t->__state;
+	return (u32)((struct task_struct___pre514 *)t)->state;
+}
+
+static __always_inline bool is_compat(struct task_struct *t)
+{
+#if defined(__TARGET_ARCH_x86)
+	return t->thread_info.status & TS_COMPAT;
+#else
+	return t->thread_info.flags & (1ul << TIF_32BIT);
+#endif
+}
+
 static __always_inline bool wanted(struct task_struct *t)
 {
-	u32 tgid = BPF_CORE_READ(t, tgid);
+	u32 tgid = t->tgid;
 
 	if (cfg.all)
-		return cfg.kernel_threads || !(BPF_CORE_READ(t, flags) & PF_KTHREAD);
+		return cfg.kernel_threads || !(t->flags & PF_KTHREAD);
 	if (bpf_map_lookup_elem(&targets, &tgid))
 		return true;
 	if (!cfg.children)
 		return false;
-	tgid = BPF_CORE_READ(t, real_parent, tgid);
+	tgid = t->real_parent->tgid;
 	return bpf_map_lookup_elem(&targets, &tgid) != NULL;
 }
 
@@ -141,7 +162,7 @@ static __always_inline u32 blocker(struct task_struct *t)
 
 	if (!bpf_core_field_exists(t->blocker))
 		return 0;
-	b = BPF_CORE_READ(t, blocker);
+	b = t->blocker;
 	if (!b || (b & BLOCKER_TYPE_MASK) == BLOCKER_TYPE_SEM)
 		return 0;
 	if ((b & BLOCKER_TYPE_MASK) == BLOCKER_TYPE_MUTEX)
@@ -157,11 +178,12 @@ static __always_inline u32 blocker(struct task_struct *t)
 
 static __always_inline void fill_namespaces(struct task_record *r, struct task_struct *t)
 {
+	/* a plain number: old verifiers let no typed pointer be counted with */
 	struct pid *pid = BPF_CORE_READ(t, thread_pid);
 	struct mnt_namespace *ns;
 	struct upid *u;
 
-	r->mount_ns = BPF_CORE_READ(t, nsproxy, mnt_ns, ns.inum);
+	r->mount_ns = t->nsproxy->mnt_ns->ns.inum;
 	if (pid) {
 		u = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
 		    BPF_CORE_READ(pid, level) * bpf_core_type_size(struct upid);
@@ -182,46 +204,45 @@ static __always_inline void fill_task(struct task_record *r, struct task_struct 
 {
 	r->h.kind = RECORD_TASK;
 	r->sampled_ns = bpf_ktime_get_ns();
-	r->start_ns = BPF_CORE_READ(t, start_boottime);
-	r->nvcsw = BPF_CORE_READ(t, nvcsw);
-	r->nivcsw = BPF_CORE_READ(t, nivcsw);
+	r->start_ns = t->start_boottime;
+	r->nvcsw = t->nvcsw;
+	r->nivcsw = t->nivcsw;
 	/* Absent without CONFIG_SCHED_INFO: then "since" is unknown. */
 	if (bpf_core_field_exists(t->sched_info.last_arrival))
-		r->last_arrival_ns = BPF_CORE_READ(t, sched_info.last_arrival);
-	r->pid = BPF_CORE_READ(t, tgid);
-	r->tid = BPF_CORE_READ(t, pid);
-	r->ppid = BPF_CORE_READ(t, real_parent, tgid);
-	r->state = task_state(t);
-	r->task_flags = BPF_CORE_READ(t, flags);
-	r->flags = task_is_compat(t) ? TASK_COMPAT : 0;
+		r->last_arrival_ns = t->sched_info.last_arrival;
+	r->pid = t->tgid;
+	r->tid = t->pid;
+	r->ppid = t->real_parent->tgid;
+	r->state = state_of(t);
+	r->task_flags = t->flags;
+	r->flags = is_compat(t) ? TASK_COMPAT : 0;
 	r->blocker_tid = r->state ? blocker(t) : 0;
 	bpf_probe_read_kernel_str(r->comm, sizeof(r->comm), &t->comm);
-	bpf_probe_read_kernel_str(r->leader_comm, sizeof(r->leader_comm),
-				  &BPF_CORE_READ(t, group_leader)->comm);
+	bpf_probe_read_kernel_str(r->leader_comm, sizeof(r->leader_comm), &t->group_leader->comm);
 }
 
 /* What tells that a thread still rests, and little else. */
 static __always_inline bool fill_resting(struct task_record *r, struct task_struct *t)
 {
-	u32 tid = BPF_CORE_READ(t, pid);
+	u32 tid = t->pid;
 	struct rest *rest = bpf_map_lookup_elem(&resting, &tid);
 
 	if (!rest)
 		return false;
-	r->nvcsw = BPF_CORE_READ(t, nvcsw);
-	r->nivcsw = BPF_CORE_READ(t, nivcsw);
-	r->start_ns = BPF_CORE_READ(t, start_boottime);
-	r->state = task_state(t);
+	r->nvcsw = t->nvcsw;
+	r->nivcsw = t->nivcsw;
+	r->start_ns = t->start_boottime;
+	r->state = state_of(t);
 	if (r->nvcsw + r->nivcsw != rest->switches || r->start_ns != rest->start_ns || !r->state)
 		return false;
 	r->h.kind = RECORD_TASK;
 	r->sampled_ns = bpf_ktime_get_ns();
 	r->nr = -1;
 	r->tid = tid;
-	r->pid = BPF_CORE_READ(t, tgid);
-	r->ppid = BPF_CORE_READ(t, real_parent, tgid);
-	r->task_flags = BPF_CORE_READ(t, flags);
-	r->mount_ns = BPF_CORE_READ(t, nsproxy, mnt_ns, ns.inum);
+	r->pid = t->tgid;
+	r->ppid = t->real_parent->tgid;
+	r->task_flags = t->flags;
+	r->mount_ns = t->nsproxy->mnt_ns->ns.inum;
 	r->flags = TASK_RESTING;
 	return true;
 }
