@@ -16,6 +16,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/hangtrace/hangtrace/internal/cri"
 	"github.com/hangtrace/hangtrace/internal/expendable"
 	"github.com/hangtrace/hangtrace/internal/userstack"
 )
@@ -34,7 +35,7 @@ func main() {
 // childOperations are what the expendable child can do besides its own.
 func childOperations() map[expendable.Op]expendable.Handler {
 	ops := new(userstack.Calls).Handlers()
-	ops[userstack.Op] = userstack.Handle
+	ops[userstack.Op], ops[cri.Op] = userstack.Handle, cri.Handle
 	return ops
 }
 
@@ -46,6 +47,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.Is(err, errGivenUp): // a word about it would wait there, too
+		return exitFailure
 	case errors.As(err, &exit):
 		if exit.err != nil {
 			fmt.Fprintln(stderr, "hangtrace: "+oneLine(exit.err))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hangtrace/hangtrace/internal/correlate"
+	"github.com/hangtrace/hangtrace/internal/cri"
 	"github.com/hangtrace/hangtrace/internal/expendable"
 	"github.com/hangtrace/hangtrace/internal/facts"
 	"github.com/hangtrace/hangtrace/internal/kube"
@@ -166,15 +166,7 @@ func (s *Session) pods(ctx context.Context, host int, k *facts.Kube, skip func(s
 	if sockets == nil {
 		sockets = kube.DefaultSockets()
 	}
-	var refused []string
-	for _, socket := range sockets {
-		if errors.Is(s.cri(ctx, host, socket, k, skip), fs.ErrPermission) {
-			refused = append(refused, socket)
-		}
-	}
-	if len(refused) > 0 { // one word for all of them: they lie behind the same door
-		skip("container runtimes at "+strings.Join(refused, ", "), fmt.Errorf("connect below %s: %w", hostRoot(host), syscall.EACCES))
-	}
+	s.runtimes(ctx, host, sockets, k, skip)
 	s.kubeletPods(ctx, host, k, skip)
 }
 
@@ -206,26 +198,26 @@ func (s *Session) kubeletPods(ctx context.Context, host int, k *facts.Kube, skip
 	k.Pods = append(k.Pods, pods...)
 }
 
-// cri asks one runtime. It returns an error only where rights are missing.
-func (s *Session) cri(ctx context.Context, host int, socket string, k *facts.Kube, skip func(string, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, min(criMost, childDeadline(ctx)))
-	defer cancel()
-	pods, err := kube.ListPods(ctx, string(hostRoot(host))+socket)
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ENOENT),
-		errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, kube.ErrNoCRI):
-		return nil // no runtime there
-	case errors.Is(err, fs.ErrPermission):
-		return err
-	case err != nil && !errors.Is(err, kube.ErrNoContainers):
-		skip("container runtime at "+socket, err)
-		return nil
+// runtimes asks the container runtimes.
+func (s *Session) runtimes(ctx context.Context, host int, sockets []string, k *facts.Kube, skip func(string, error)) {
+	var refused []string
+	for _, r := range cri.Ask(ctx, s.opts.Runner, host, sockets, min(criMost, childDeadline(ctx))) {
+		switch {
+		case r.Absent:
+		case r.Refused:
+			refused = append(refused, r.Socket)
+		case r.Err != "":
+			skip("container runtime at "+r.Socket, errors.New(r.Err))
+		default:
+			if !slices.Contains(k.PodSources, kube.SourceCRI) {
+				k.PodSources = append(k.PodSources, kube.SourceCRI)
+			}
+			k.Pods = append(k.Pods, r.Pods...)
+		}
 	}
-	if !slices.Contains(k.PodSources, kube.SourceCRI) {
-		k.PodSources = append(k.PodSources, kube.SourceCRI)
+	if len(refused) > 0 { // one word for all of them: they lie behind the same door
+		skip("container runtimes at "+strings.Join(refused, ", "), fmt.Errorf("connect below %s: %w", hostRoot(host), syscall.EACCES))
 	}
-	k.Pods = append(k.Pods, pods...)
-	return nil
 }
 
 func hostRoot(pid int) expendable.Raw { return expendable.Raw(fmt.Sprintf("/proc/%d/root", pid)) }

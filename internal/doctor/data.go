@@ -8,9 +8,9 @@ import (
 	"os"
 	"path"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/hangtrace/hangtrace/internal/cri"
 	"github.com/hangtrace/hangtrace/internal/expendable"
 	"github.com/hangtrace/hangtrace/internal/kube"
 	"github.com/hangtrace/hangtrace/internal/storage"
@@ -328,21 +328,16 @@ func (e *examiner) runtimes(ctx context.Context, host int) {
 		sockets = kube.DefaultSockets()
 	}
 	found := false
-	for _, socket := range sockets {
-		bounded, cancel := context.WithTimeout(ctx, criDeadline)
-		pods, err := kube.ListPods(bounded, hostRoot(host)+socket)
-		cancel()
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, kube.ErrNoCRI) {
-			continue // nobody there
+	for _, r := range cri.Ask(ctx, e.opts.Runner, host, sockets, criDeadline) {
+		if r.Absent {
+			continue
 		}
 		found = true
-		if errors.Is(err, kube.ErrNoContainers) {
-			err = nil
+		var err error
+		if r.Err != "" {
+			err = fmt.Errorf("%s: %s", r.Socket, r.Err)
 		}
-		if err != nil {
-			err = fmt.Errorf("%s: %w", socket, err)
-		}
-		e.check(GroupData, name, err, fmt.Sprintf("%s: %d pods", socket, len(pods)), lost)
+		e.check(GroupData, name, err, fmt.Sprintf("%s: %d pods", r.Socket, len(r.Pods)), lost)
 	}
 	if !found {
 		e.add(Check{Group: GroupData, Name: name, State: Absent, Detail: text("none listens at the usual places")})

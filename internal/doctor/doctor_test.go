@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hangtrace/hangtrace/internal/cri"
 	"github.com/hangtrace/hangtrace/internal/expendable"
 	"github.com/hangtrace/hangtrace/internal/loader"
 	"github.com/hangtrace/hangtrace/internal/proc"
@@ -17,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == expendable.ChildCommand {
-		os.Exit(expendable.Main(os.Stdin, os.Stdout, nil))
+		os.Exit(expendable.Main(os.Stdin, os.Stdout, map[expendable.Op]expendable.Handler{cri.Op: cri.Handle}))
 	}
 	os.Exit(m.Run())
 }

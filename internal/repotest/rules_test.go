@@ -31,9 +31,10 @@ var mayImport = map[string][]string{
 	"internal/leftover":   {"internal/correlate", "internal/events", "internal/facts", "internal/mounts", "internal/kube"},
 	"internal/report":     {"internal/correlate", "internal/facts", "internal/leftover"},
 	"internal/userstack":  {"internal/expendable", "internal/facts", "internal/symbol"},
-	"internal/capture": {"internal/correlate", "internal/leftover", "internal/events", "internal/expendable", "internal/facts", "internal/kube", "internal/loader",
+	"internal/cri":        {"internal/expendable", "internal/facts", "internal/kube"},
+	"internal/capture": {"internal/correlate", "internal/cri", "internal/leftover", "internal/events", "internal/expendable", "internal/facts", "internal/kube", "internal/loader",
 		"internal/mounts", "internal/proc", "internal/storage", "internal/symbol", "internal/syscalls", "internal/userstack"},
-	"internal/doctor": {"internal/events", "internal/expendable", "internal/facts", "internal/kube", "internal/loader", "internal/proc", "internal/storage"},
+	"internal/doctor": {"internal/cri", "internal/events", "internal/expendable", "internal/facts", "internal/kube", "internal/loader", "internal/proc", "internal/storage"},
 	"internal/live": {"internal/capture", "internal/correlate", "internal/events", "internal/facts", "internal/loader", "internal/record",
 		"internal/syscalls"},
 	"internal/strace": {"internal/capture", "internal/events", "internal/expendable", "internal/facts", "internal/loader", "internal/record", "internal/strace",
@@ -106,7 +107,7 @@ var exceptions = map[string]string{
 	"cmd/hangtrace/flags.go":  "the files the user names: --out, --record, --ready-file",
 	"cmd/hangtrace/replay.go": "the recording the user names",
 	"cmd/hangtrace/check.go":  "starts itself, so that nothing can hold up the plugin's answer",
-	"internal/kube/cri.go":    "dials the unix socket of a container runtime, with a deadline",
+	"internal/kube/cri.go":    "dials the unix socket of a container runtime: in the child of internal/cri",
 }
 
 func fileSystem(list []source) (faults []string) {

@@ -49,6 +49,11 @@ func runReckless(args []string) error {
 	if _, err := os.Stat("/proc/" + args[1] + "/root/etc"); err != nil {
 		return err
 	}
+	socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return err
+	}
+	_ = unix.Connect(socket, &unix.SockaddrUnix{Name: "/proc/" + args[1] + "/root/run/none.sock"})
 	one := make([]byte, 1)
 	local := []unix.Iovec{{Base: &one[0], Len: 1}}
 	_, _ = unix.ProcessVMReadv(1, local, []unix.RemoteIovec{{Base: 4096, Len: 1}}, 0)
@@ -69,7 +74,7 @@ func TestToolTouchesNothing(t *testing.T) {
 		pid := strconv.Itoa(s.victim("idle", s.Dir).PID)
 		bad := s.traced(t, []int{exitOK}, "/proc/self/exe", wordReckless, good.MountPoint, pid).complaints(points)
 		text := strings.Join(bad, "\n")
-		for _, want := range []string{"/data\"", "/data/file: ", "/cmdline", "/stack", "/root/etc", "process_vm_readv", strconv.Quote(good.MountPoint)} {
+		for _, want := range []string{"/data\"", "/data/file: ", "/cmdline", "/stack", "/root/etc", "/root/run/none.sock", "process_vm_readv", strconv.Quote(good.MountPoint)} {
 			require.Contains(t, text, want)
 		}
 	})
@@ -132,7 +137,7 @@ func (s *stage) traced(t *testing.T, codes []int, args ...string) *trace {
 	require.NoError(t, err)
 	name := filepath.Join(s.Dir, "trace-"+strconv.Itoa(p.PID))
 	tracer := start(t, s.Sandbox, "strace", "-f", "-y", "-qqq", "-o", name, "--ready-file", name+".ready", pid(p.PID),
-		"-e", "trace=%file,clone,clone3,fork,vfork,execve,process_vm_readv,process_vm_writev,ptrace,getdents64,mmap")
+		"-e", "trace=%file,clone,clone3,fork,vfork,execve,process_vm_readv,process_vm_writev,ptrace,getdents64,mmap,connect")
 	require.Eventually(t, func() bool { _, err := os.Stat(name + ".ready"); return err == nil }, patience, 20*time.Millisecond)
 	_, err = in.Write([]byte("go\n"))
 	require.NoError(t, err)
