@@ -52,7 +52,7 @@ func doctorAction(c *cli.Context) (err error) {
 	p := proc.New("/proc")
 	r := doctor.Examine(c.Context, doctor.Options{Proc: p, Sys: "/sys", Runner: expendable.NewRunner(expendable.Options{Proc: p}), Deadline: c.Duration("deadline")})
 	if err := doctor.Write(w, form, r); err != nil {
-		return fmt.Errorf("output: %w", err)
+		return outputError(err)
 	}
 	if r.Level == doctor.Blind {
 		return exitError{code: exitFailure}

@@ -125,6 +125,7 @@ func openOutput(c *cli.Context, forms []report.Form) (*output, error) {
 			out.options.Width = max(int(ws.Col), 60)
 		}
 	}
+	out.Writer = patiently(c.Context, out.Writer)
 	return out, nil
 }
 

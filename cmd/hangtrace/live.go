@@ -55,8 +55,13 @@ func liveAction(c *cli.Context) error {
 	if err != nil {
 		return usage("--output: %w", err)
 	}
-	opts.Sink = stream.Write
-	opts.Ready = func() error { return ready(c) }
+	opts.Sink = func(e *correlate.Event) error { return outputError(stream.Write(e)) }
+	opts.Ready = func() error {
+		if opts.Duration > 0 {
+			endAfter(out.Writer, opts.Duration)
+		}
+		return ready(c)
+	}
 	hangs, err := live.Run(c.Context, opts)
 	if err := errors.Join(out.close(), closeRecord()); err != nil {
 		return err

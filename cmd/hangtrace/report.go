@@ -82,7 +82,7 @@ func oneShot(c *cli.Context) error {
 		return exitError{exitFailure, err}
 	}
 	if err := report.Write(out, out.form, r, out.options); err != nil {
-		return fmt.Errorf("output: %w", err)
+		return outputError(err)
 	}
 	if err := errors.Join(out.close(), closeRecord()); err != nil {
 		return err

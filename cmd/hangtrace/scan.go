@@ -185,7 +185,7 @@ func writeScan(out *output, snap *facts.Snapshot, opts correlate.Options) (*corr
 		return nil, err
 	}
 	if err := report.WriteScan(out, out.form, found, out.options); err != nil {
-		return nil, fmt.Errorf("output: %w", err)
+		return nil, outputError(err)
 	}
 	return found, nil
 }

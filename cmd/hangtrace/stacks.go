@@ -65,7 +65,7 @@ func stacks(c *cli.Context) error {
 		return targetError(err)
 	}
 	if err := report.Stacks(out, out.form, dump, out.options); err != nil {
-		return fmt.Errorf("output: %w", err)
+		return outputError(err)
 	}
 	return errors.Join(out.close())
 }

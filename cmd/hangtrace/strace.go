@@ -71,8 +71,9 @@ func straceAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	opts.Messages = c.App.ErrWriter
-	closeOutput, err := straceOutput(line, &opts, c.App.ErrWriter)
+	stderr := patiently(c.Context, c.App.ErrWriter)
+	opts.Messages = stderr
+	closeOutput, err := straceOutput(line, &opts, stderr)
 	if err != nil {
 		return err
 	}
@@ -83,21 +84,25 @@ func straceAction(c *cli.Context) error {
 		return errors.Join(err, closeOutput())
 	}
 	opts.Recorder = rec
-	if line.ready != "" {
-		opts.Ready = func() error {
+	opts.Ready = func() error {
+		if line.duration > 0 {
+			endAfter(stderr, line.duration)
+		}
+		if line.ready != "" {
 			f, err := createFile(line.ready)
 			if err != nil {
 				return fmt.Errorf("--ready-file: %w", err)
 			}
 			return f.Close()
 		}
+		return nil
 	}
 	debug.SetGCPercent(400) // lines are garbage at once: collect less often, the heap is small
 	sum, err := session.Run(c.Context, opts)
 	if err := errors.Join(err, closeOutput(), closeRecord()); err != nil {
 		return straceError(err)
 	}
-	straceSummary(c.App.ErrWriter, sum, line.quiet)
+	straceSummary(stderr, sum, line.quiet)
 	return hungOrNot(sum.Hung)
 }
 
