@@ -27,6 +27,9 @@ type HangFSOptions struct {
 	// itself. Zero: every stat and every path component asks the daemon, so
 	// that with everything frozen a path call blocks in LOOKUP.
 	EntryTimeout, AttrTimeout time.Duration
+	// AdminSocket is where the daemon listens as ceph-fuse does (a name that
+	// ends in ".asok"), and never answers.
+	AdminSocket string
 }
 
 // HangFS is a FUSE file system whose daemon can be frozen. What it holds lies
@@ -72,7 +75,7 @@ func (s *Sandbox) mountHangFS(opts HangFSOptions) (*HangFS, error) {
 	config, err := json.Marshal(daemonConfig{
 		MountPoint: opts.MountPoint, Backing: backing,
 		FSType: opts.FSType, Source: opts.Source,
-		EntryTimeout: opts.EntryTimeout, AttrTimeout: opts.AttrTimeout,
+		EntryTimeout: opts.EntryTimeout, AttrTimeout: opts.AttrTimeout, AdminSocket: opts.AdminSocket,
 	})
 	if err != nil {
 		return nil, err

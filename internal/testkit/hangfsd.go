@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"time"
 
@@ -21,6 +22,7 @@ type daemonConfig struct {
 	Source       string        `json:"source"`
 	EntryTimeout time.Duration `json:"entry_timeout"`
 	AttrTimeout  time.Duration `json:"attr_timeout"`
+	AdminSocket  string        `json:"admin_socket"`
 }
 
 type daemonRequest struct {
@@ -40,6 +42,13 @@ func runDaemon(config string, in io.Reader, out io.Writer) error {
 	var cfg daemonConfig
 	if err := json.Unmarshal([]byte(config), &cfg); err != nil {
 		return fmt.Errorf("daemon configuration: %w", err)
+	}
+	if cfg.AdminSocket != "" {
+		l, err := net.Listen("unix", cfg.AdminSocket)
+		if err != nil {
+			return err
+		}
+		defer l.Close()
 	}
 	g := newGate()
 	server, err := serve(cfg, g)

@@ -52,8 +52,10 @@ func TestSoak(t *testing.T) {
 		return len(staleSlots(t, traced)) == 0 && staleTargets(t, traced) == 0
 	})
 	for i, w := range k.watchers {
-		k.told(w.name, w.stop(exitHung))
-		k.flat(w.name, k.samples[i])
+		list := w.stop(exitHung)
+		k.t.Logf("%s:\n%s", w.name, table(k.samples[i]))
+		k.told(w.name, list)
+		k.flat(k.samples[i])
 	}
 }
 
@@ -139,39 +141,45 @@ func (k *soak) life(i int) {
 
 // told holds a session to what happened: each hang seen once and ended once, or,
 // where a busy machine let it fall between two looks, told of at its return.
+// What else it tells of are slow calls that did return, and others' hangs.
 func (k *soak) told(who string, list []correlate.Event) {
-	told, foreign := map[string][]correlate.EventKind{}, 0
+	told := map[string][]correlate.EventKind{}
 	for _, e := range list {
-		switch {
-		case e.Hang == nil || e.Kind == correlate.EventHangUpdate:
-		case !strings.HasPrefix(string(e.Path.Value), k.Dir):
-			foreign++
-		default:
-			key := fmt.Sprintf("%d/%d %s", e.Task.PID, e.Task.TID, e.Path.Value)
+		if e.Hang != nil && e.Kind != correlate.EventHangUpdate {
+			key := fmt.Sprintf("%d/%d", e.Task.PID, e.Task.TID)
 			told[key] = append(told[key], e.Kind)
 		}
 	}
 	late := 0
 	for _, h := range k.hung {
-		key := fmt.Sprintf("%d/%d %s", h.pid, h.line.TID, h.line.Path)
+		key := fmt.Sprintf("%d/%d", h.pid, h.line.TID)
 		switch got := fmt.Sprint(told[key]); got {
 		case "[hang_seen hang_ended]":
 		case "[slow_call]":
 			late++
 		default:
-			k.t.Errorf("%s: %s %s: %s", who, h.line.Op, key, got)
+			k.t.Errorf("%s: %s %s %s: %s", who, h.line.Op, key, h.line.Path, got)
 		}
 		delete(told, key)
 	}
-	require.Empty(k.t, told, "%s: hangs that were none", who)
-	k.t.Logf("%s: %d hangs, %d of them told of at their return; %d events about others; lost: %v",
-		who, len(k.hung), late, foreign, list[len(list)-1].Summary.Lost)
+	slow, others := 0, 0
+	for _, kinds := range told {
+		if fmt.Sprint(kinds) == "[slow_call]" {
+			slow++
+		} else {
+			others++
+		}
+	}
+	if others > 0 && !strings.Contains(who, "all") {
+		k.t.Errorf("%s: %d hangs that were none", who, others)
+	}
+	k.t.Logf("%s: %d hangs, %d of them told of at their return; %d slow calls; %d hangs of others; lost: %v",
+		who, len(k.hung), late, slow, others, list[len(list)-1].Summary.Lost)
 }
 
-// flat wants no growth from the second fifth of the time to the last.
-func (k *soak) flat(who string, list []sample) {
+// flat wants no growth from the second tenth of the time to the last.
+func (k *soak) flat(list []sample) {
 	t := k.t
-	t.Logf("%s:\n%s", who, table(list))
 	require.Greater(t, len(list), 2*soakParts, "too short to tell")
 	early, late := parts(list)[1], parts(list)[soakParts-1]
 	require.LessOrEqual(t, most(list, rss), int64(soakMemory))
