@@ -22,6 +22,8 @@ while IFS=: read -r file function; do
     if grep -q 'context deadline exceeded' <<<"$out" && ! grep -qE 'Failing input|panic' <<<"$out"; then continue; fi
     printf '%s\n' "$out"
     found+=("$name")
+    continue
   fi
+  grep 'fuzz: elapsed' <<<"$out" | tail -n 1 || true
 done < <(git grep -o 'func Fuzz[A-Za-z0-9]*(' -- '*_test.go')
 ((${#found[@]} == 0)) || { echo "fuzz.sh: ${found[*]}: found something (see above)" >&2; exit 1; }
