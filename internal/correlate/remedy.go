@@ -118,12 +118,23 @@ func (w *world) forceUnmount(h *Hang, all []*Hang) {
 			})
 		}
 	}
-	cmd := "umount -f " + shellescape.Quote(string(h.Mount.Point))
 	h.Remedies = append(h.Remedies, Remedy{
-		Command: w.inNamespace(h, cmd) + " || (sleep 1; " + w.inNamespace(h, cmd) + ")",
+		Command: ForceUnmount(string(h.Mount.Point), func(command string) string { return w.inNamespace(h, command) }),
 		Frees:   "every call blocked on this mount gets EIO at once; the first umount mostly says busy, the second then unmounts",
 		Risk:    w.lossRisk(h),
 	})
+}
+
+// ForceUnmount is the command that takes a kernel cephfs mount down, in the
+// namespace that in leads to. It enters that once: the process by which it does
+// so may be one of those that the first umount ends.
+func ForceUnmount(point string, in func(command string) string) string {
+	once := "umount -f " + shellescape.Quote(point)
+	twice := once + " || (sleep 1; " + once + ")"
+	if in(once) == once {
+		return twice
+	}
+	return in("sh -c " + shellescape.Quote(twice))
 }
 
 // lossRisk says what ending the calls costs.
@@ -141,7 +152,7 @@ func (w *world) lossRisk(h *Hang) string {
 // WarnNoUmount is about the program that nsenter runs: it is the container's, and
 // many containers have none.
 func WarnNoUmount(pid int) string {
-	return fmt.Sprintf("nsenter -m runs the umount of that container's own image; if it has none, first cp a static busybox to /proc/%d/root/dev/, and run /dev/busybox umount there", pid)
+	return fmt.Sprintf("nsenter -m runs the sh and umount of that container's own image; if it has none, first cp a static busybox to /proc/%d/root/dev/, and run /dev/busybox umount there", pid)
 }
 
 // foreign tells whether a mount is in another namespace than the operator.

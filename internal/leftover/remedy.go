@@ -97,8 +97,7 @@ func (n *node) remedyAt(l *correlate.Leftover, s *super, at []place, health stri
 	case mounts.KindCephFS:
 		cephHealth(l)
 		killStatfs(l, s)
-		force := in("umount -f " + point)
-		add(l, force+" || (sleep 1; "+force+")", "every call blocked on it gets EIO at once; the first umount mostly says busy, the second then unmounts", riskLoss)
+		add(l, correlate.ForceUnmount(at[0].mount.Point, in), "every call blocked on it gets EIO at once; the first umount mostly says busy, the second then unmounts", riskLoss)
 		for _, o := range at[1:] {
 			add(l, o.in("umount -f "+shellescape.Quote(o.mount.Point)), "another mount of the same file system, which has only errors from then on", riskLoss)
 		}
