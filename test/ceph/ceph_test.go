@@ -119,7 +119,7 @@ func needTool(l *lab) {
 // healthy is the control: threads wait in all sorts of ways, none hangs.
 func (l *lab) healthy() {
 	needTool(l)
-	o := l.guest(150*time.Second, toolPath+" report --pid all --fs all --deadline 120s -o json")
+	o := l.guest(150*time.Second, toolPath+" report --pid all --fs all "+within(120*time.Second)+" -o json")
 	if o.code != 0 {
 		l.t.Errorf("exit status %d on a healthy node, want 0\n%s", o.code, o.stderr)
 	}
@@ -280,7 +280,7 @@ func pidsOf(ops []started) []int {
 
 // report asks for a snapshot and checks each op.
 func (l *lab) report(ops []started, since time.Time) {
-	o := l.guest(150*time.Second, toolPath+" report --pid all --fs all --deadline 120s -o json")
+	o := l.guest(150*time.Second, toolPath+" report --pid all --fs all "+within(120*time.Second)+" -o json")
 	took := time.Since(since).Milliseconds() + 2000 // the clocks of host and guest drift
 	if o.code != 3 {
 		l.t.Errorf("exit status %d, want 3\n%s", o.code, o.stderr)

@@ -50,7 +50,7 @@ func (l *lab) withoutWalk() {
 			defer l.cephlab("thaw")
 			l.mustGuest(10*time.Second, "touch "+triggerOps)
 			l.blocked("blocked", ops)
-			o := l.guest(150*time.Second, toolPath+" report --backend proc --pid all --fs all --probe-network --deadline 120s -o json")
+			o := l.guest(150*time.Second, toolPath+" report --backend proc --pid all --fs all --probe-network "+within(120*time.Second)+" -o json")
 			var r listedReport
 			if err := json.Unmarshal([]byte(o.stdout), &r); o.code != 3 || err != nil {
 				l.t.Fatalf("exit status %d, %v: %s%s", o.code, err, o.stdout, o.stderr)

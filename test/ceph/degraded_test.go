@@ -38,7 +38,7 @@ func (l *lab) degraded(ops []started, since time.Time) {
 			if h.lift != "" {
 				defer l.mustGuest(20*time.Second, h.lift)
 			}
-			o := l.guest(150*time.Second, toolPath+" report --pid all --fs all --deadline 120s -o json")
+			o := l.guest(150*time.Second, toolPath+" report --pid all --fs all "+within(120*time.Second)+" -o json")
 			took := time.Since(since).Milliseconds() + 2000
 			if o.code != 3 {
 				l.t.Errorf("exit status %d, want 3\n%s", o.code, o.stderr)
@@ -56,7 +56,7 @@ func (l *lab) degraded(ops []started, since time.Time) {
 			}
 			l.t.Logf("said: %s", said)
 			if h.doctor {
-				if o := l.guest(60*time.Second, toolPath+" doctor --deadline 25s"); o.code != 0 || !strings.Contains(strings.Join(strings.Fields(o.stdout), " "), h.said) {
+				if o := l.guest(60*time.Second, toolPath+" doctor "+within(25*time.Second)); o.code != 0 || !strings.Contains(strings.Join(strings.Fields(o.stdout), " "), h.said) {
 					l.t.Errorf("doctor: status %d, want %q in %s%s", o.code, h.said, o.stdout, o.stderr)
 				}
 			}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -66,13 +67,13 @@ func newLab(t *testing.T) *lab {
 		}
 	})
 	l.together(
-		func() error { return l.retry("cephlab.sh", 120*time.Second) },
-		func() error { return l.retry("vm.sh", 240*time.Second) },
+		func() error { return l.retry("cephlab.sh", patience(120*time.Second)) },
+		func() error { return l.retry("vm.sh", patience(240*time.Second)) },
 	)
 	// A second attempt at the cluster makes its network anew, without the guest.
 	if l.script(30*time.Second, "true", "vm.sh", "sh").code != 0 {
 		l.script(30*time.Second, "", "vm.sh", "down")
-		l.together(func() error { return l.retry("vm.sh", 240*time.Second) })
+		l.together(func() error { return l.retry("vm.sh", patience(240*time.Second)) })
 	}
 	return l
 }
@@ -148,7 +149,7 @@ func (l *lab) script(limit time.Duration, stdin, name string, args ...string) ou
 	cmd := exec.CommandContext(ctx, "./"+name, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // so that traps run
 	cmd.WaitDelay = 10 * time.Second
-	cmd.Env = append(os.Environ(), "HANGTRACE_CEPH_RUN="+l.run, "HANGTRACE_CEPH_LIFE=1800",
+	cmd.Env = append(os.Environ(), "HANGTRACE_CEPH_RUN="+l.run, fmt.Sprintf("HANGTRACE_CEPH_LIFE=%d", int(patience(1800*time.Second).Seconds())),
 		fmt.Sprintf("VM_TIMEOUT=%d", int(limit.Seconds())))
 	cmd.Stdin = strings.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
@@ -162,11 +163,23 @@ func (l *lab) script(limit time.Duration, stdin, name string, args ...string) ou
 	return o
 }
 
+// patience multiplies what the guest and the tool in it get of time: by
+// HANGTRACE_CEPH_PATIENCE, for a machine that has much else to do.
+func patience(d time.Duration) time.Duration {
+	if n, err := strconv.Atoi(os.Getenv("HANGTRACE_CEPH_PATIENCE")); err == nil && n > 1 {
+		return time.Duration(n) * d
+	}
+	return d
+}
+
+// within is the tool's option for it.
+func within(d time.Duration) string { return "--deadline " + patience(d).String() }
+
 // guest runs a shell script in the guest. A guest that died, or a script that
 // exceeds the limit, ends the test.
 func (l *lab) guest(limit time.Duration, script string) output {
 	l.t.Helper()
-	o := l.script(limit, script, "vm.sh", "sh")
+	o := l.script(patience(limit), script, "vm.sh", "sh")
 	if o.code == exitGuestFailed || o.code == 124 {
 		l.t.Fatalf("guest failed (status %d): %s%s\nscript: %s", o.code, o.stdout, o.stderr, script)
 	}

@@ -45,7 +45,7 @@ type advice struct {
 // reported gives report's advice by thread.
 func (l *lab) reported() map[int]advice {
 	l.t.Helper()
-	o := l.guest(150*time.Second, toolPath+" report --pid all --fs all --deadline 100s -o json")
+	o := l.guest(150*time.Second, toolPath+" report --pid all --fs all "+within(100*time.Second)+" -o json")
 	var r struct {
 		Hangs []struct {
 			Task struct {
@@ -70,7 +70,7 @@ func (l *lab) checkSays(begin, middle string, code int) {
 	l.t.Helper()
 	var o output
 	for range 3 {
-		o = l.guest(150*time.Second, toolPath+" check --deadline 100s")
+		o = l.guest(150*time.Second, toolPath+" check "+within(100*time.Second))
 		line := strings.TrimSuffix(o.stdout, "\n")
 		l.t.Logf("check: %d %s", o.code, line)
 		if o.code == code && len(line) <= 80 && strings.HasPrefix(line, begin) && strings.Contains(line, middle) {

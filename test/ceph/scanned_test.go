@@ -70,7 +70,7 @@ func (l *lab) scan(want []finding, args ...string) []leftover {
 	var last output
 	var bad []string
 	for range 4 {
-		last = l.guest(120*time.Second, toolPath+" scan -o json --min-age 0s --deadline 60s "+strings.Join(args, " "))
+		last = l.guest(120*time.Second, toolPath+" scan -o json --min-age 0s "+within(60*time.Second)+" "+strings.Join(args, " "))
 		var s scanned
 		if err := json.Unmarshal([]byte(last.stdout), &s); err != nil || s.Schema != "hangtrace.scan/v1" {
 			l.t.Fatalf("scan: %v: %s%s", err, last.stdout, last.stderr)

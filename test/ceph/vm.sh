@@ -59,7 +59,7 @@ up() {
     machine_pid >/dev/null && break
     sleep 0.1
   done
-  for ((i = 0; i < 300; i++)); do
+  for ((i = 0; i < 300 * ${HANGTRACE_CEPH_PATIENCE:-1}; i++)); do
     machine_pid >/dev/null || die "the guest died while it booted: $(cat "$RUN/vm.out"; tail -n 15 "$RUN/console.log")"
     # QEMU accepts connections long before the guest can answer them.
     if grep -aq 'command starts' "$RUN/console.log" && [[ $(VM_TIMEOUT=3 guest_run 2>/dev/null <<<'echo up') == up ]]; then
