@@ -175,8 +175,11 @@ func deviceName(source string) string {
 }
 
 // word tells whether a text has a word in it, so that osd1 is not found in
-// osd12.
+// osd12. The name of a server that is not known is in none.
 func word(text, w string) bool {
+	if w == "" {
+		return false
+	}
 	for rest := text; ; {
 		at := strings.Index(rest, w)
 		if at < 0 {
