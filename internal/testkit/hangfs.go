@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -157,8 +158,25 @@ func (f *HangFS) command(req daemonRequest) (daemonReply, error) {
 }
 
 // Stop stops the daemon's process (SIGSTOP): requests stay unread in the
-// kernel's queue, and their callers can be killed. Cont lets it run again.
-func (f *HangFS) Stop() error { return f.daemon.Signal(syscall.SIGSTOP) }
+// kernel's queue, and their callers can be killed. Cont lets it run again. Until
+// the last of its threads stands still it may answer, so that is waited for.
+func (f *HangFS) Stop() error {
+	if err := f.daemon.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		list, err := Threads(f.daemon.PID)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(list, func(th Thread) bool { return th.State != "T" }) {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("daemon %d does not stop", f.daemon.PID)
+		}
+	}
+}
 
 // Cont lets a stopped daemon run again.
 func (f *HangFS) Cont() error { return f.daemon.Signal(syscall.SIGCONT) }

@@ -59,6 +59,7 @@ func (b *bench) measureReport(threads, turns, bar int) error {
 		return err
 	}
 	defer func() { // the daemon's death frees them
+		v.Kill()
 		fs.Kill()
 		v.Wait(patience)
 	}()
