@@ -21,7 +21,6 @@ func (p *Printer) finishLine(t *thread, r *events.Strace) {
 	in := p.input(t, true, r.Return, r.Memory)
 	p.learnFirst(t, r)
 	args, ret := decode.Both(in, p.decode)
-	call := nameOf(t.call) + "(" + args + ")"
 	if p.current != t && p.current != nil {
 		p.suspend(p.current)
 	}
@@ -30,9 +29,10 @@ func (p *Printer) finishLine(t *thread, r *events.Strace) {
 		if !t.known && !t.early {
 			at = r.NS
 		}
-		p.write(t, p.leader(t, at)+p.align(call)+"= "+ret+p.took(t, r.NS)+"\n")
+		p.writeWhole(t, at, r.NS, args, ret)
 		return
 	}
+	call := nameOf(t.call) + "(" + args + ")"
 	rest, ok := strings.CutPrefix(call, t.head)
 	if !ok {
 		rest = restOf(call, t.head)
@@ -43,6 +43,21 @@ func (p *Printer) finishLine(t *thread, r *events.Strace) {
 		return
 	}
 	p.write(t, p.leader(t, r.NS)+p.align("<... "+nameOf(t.call)+" resumed>"+rest)+"= "+ret+p.took(t, r.NS)+"\n")
+}
+
+// writeWhole writes the line of a call that nothing came between: most lines.
+func (p *Printer) writeWhole(t *thread, at, now uint64, args, ret string) {
+	b := append(p.text[:0], p.leader(t, at)...)
+	start := len(b)
+	b = append(append(append(append(b, nameOf(t.call)...), '('), args...), ')')
+	for pad := max(p.o.Column-(len(b)-start), 1); pad > 0; pad-- {
+		b = append(b, ' ')
+	}
+	b = append(append(append(b, "= "...), ret...), p.took(t, now)...)
+	p.text = append(b, '\n')
+	if w := p.output(t); w != nil {
+		_, p.err = w.Write(p.text)
+	}
 }
 
 // learnFirst lets the return value of an open show its path.
@@ -159,14 +174,22 @@ func (p *Printer) note(t *thread, now uint64, text string) {
 }
 
 func (p *Printer) write(t *thread, text string) {
+	if w := p.output(t); w != nil {
+		_, p.err = io.WriteString(w, text)
+	}
+}
+
+// output is where a thread's lines go; nil after an error.
+func (p *Printer) output(t *thread) io.Writer {
 	if p.err != nil {
-		return
+		return nil
 	}
-	w := p.o.Output
-	if p.o.Files != nil {
-		if w, p.err = p.o.Files(t.tid); p.err != nil {
-			return
-		}
+	if p.o.Files == nil {
+		return p.o.Output
 	}
-	_, p.err = io.WriteString(w, text)
+	var w io.Writer
+	if w, p.err = p.o.Files(t.tid); p.err != nil {
+		return nil
+	}
+	return w
 }

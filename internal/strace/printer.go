@@ -32,6 +32,7 @@ type Printer struct {
 	current *thread
 	lastNS  uint64 // of the line before, for -r
 	line    []byte
+	text    []byte // of a whole line
 	err     error
 
 	lines, lost uint64

@@ -2,7 +2,6 @@ package syscalls
 
 import (
 	"strconv"
-	"strings"
 )
 
 // octalMode shows permission bits as C's %#03o: 0644, 022, 000.
@@ -19,25 +18,24 @@ func octalMode(v uint64) string {
 
 // FileMode shows a file's type and permissions: S_IFREG|0644.
 func FileMode(arch Arch, mode uint32) string {
-	var parts []string
+	names := "" // each with its bar: most modes have one
 	const typeMask = 0o170000
 	if t := mode & typeMask; t != 0 {
 		name, ok := lookupValue(arch, SetFiletype, uint64(t))
 		if !ok {
 			return octalMode(uint64(mode))
 		}
-		parts = append(parts, name)
+		names = name + "|"
 	}
 	for _, b := range []struct {
 		bit  uint32
 		name string
-	}{{0o4000, "S_ISUID"}, {0o2000, "S_ISGID"}, {0o1000, "S_ISVTX"}} {
+	}{{0o4000, "S_ISUID|"}, {0o2000, "S_ISGID|"}, {0o1000, "S_ISVTX|"}} {
 		if mode&b.bit != 0 {
-			parts = append(parts, b.name)
+			names += b.name
 		}
 	}
-	rest := mode &^ (typeMask | 0o7000)
-	return strings.Join(append(parts, octalMode(uint64(rest))), "|")
+	return names + octalMode(uint64(mode&^(typeMask|0o7000)))
 }
 
 // Makedev shows a device number by its halves.

@@ -10,6 +10,7 @@ package decode
 import (
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hangtrace/hangtrace/internal/syscalls"
@@ -64,13 +65,16 @@ func (o Options) limit() int {
 // Line shows the whole call: `read(3, "abc", 100) = 3`.
 func Line(in Input, o Options) string {
 	d := newDecoder(in, o)
+	defer d.done()
 	return name(in) + "(" + d.args() + ") = " + d.ret()
 }
 
 // Args shows the arguments. Of a call that has not returned, memory that the
 // kernel would fill in shows as an address.
 func Args(in Input, o Options) string {
-	return newDecoder(in, o).args()
+	d := newDecoder(in, o)
+	defer d.done()
+	return d.args()
 }
 
 func (d *decoder) args() string {
@@ -87,12 +91,15 @@ func (d *decoder) args() string {
 // Return shows the return value, with what strace puts behind it: the ready
 // descriptors of poll and select.
 func Return(in Input, o Options) string {
-	return newDecoder(in, o).ret()
+	d := newDecoder(in, o)
+	defer d.done()
+	return d.ret()
 }
 
 // Both shows the arguments and the return value, for less than each by itself.
 func Both(in Input, o Options) (args, ret string) {
 	d := newDecoder(in, o)
+	defer d.done()
 	return d.args(), d.ret()
 }
 
@@ -127,21 +134,37 @@ func name(in Input) string {
 	return syscalls.Name(in.Call.Arch, in.Call.NR)
 }
 
-// decoder shows one call.
+// decoder shows one call. Its functions are bound once and its room is kept: a
+// tracer shows a million calls a second.
 type decoder struct {
 	in   Input
 	o    Options
 	list []syscalls.Arg
 	bits int
 	left int // of the budget
+
+	given       [2]Memory // Entry and Exit as the caller gave them
+	entry, exit Memory    // the same within the budget
+	strings     func(i int, addr uint64) (string, bool, bool)
+	memory      func(i int, a syscalls.Arg) (string, bool)
+	text        []byte
 }
+
+var decoders = sync.Pool{New: func() any {
+	d := new(decoder)
+	d.entry = func(addr uint64, n int) []byte { return d.bounded(d.given[0], addr, n) }
+	d.exit = func(addr uint64, n int) []byte { return d.bounded(d.given[1], addr, n) }
+	d.strings, d.memory = d.str, d.mem
+	return d
+}}
 
 // budget bounds how much memory one line reads, whatever lengths and pointers
 // the traced program made up.
 const budget = 1 << 20
 
 func newDecoder(in Input, o Options) *decoder {
-	d := &decoder{in: in, o: o, bits: in.Call.Arch.Bits()}
+	d := decoders.Get().(*decoder)
+	d.in, d.o, d.bits, d.left = in, o, in.Call.Arch.Bits(), budget
 	if d.bits == 32 {
 		for i := range d.in.Args {
 			d.in.Args[i] = uint64(uint32(d.in.Args[i]))
@@ -149,14 +172,20 @@ func newDecoder(in Input, o Options) *decoder {
 		d.in.Ret = int64(int32(d.in.Ret))
 	}
 	d.list = in.Call.ArgsFor(d.in.Args)
-	d.left = budget
+	d.given = [2]Memory{in.Entry, in.Exit}
 	if in.Entry != nil {
-		d.in.Entry = func(addr uint64, n int) []byte { return d.bounded(in.Entry, addr, n) }
+		d.in.Entry = d.entry
 	}
 	if in.Exit != nil {
-		d.in.Exit = func(addr uint64, n int) []byte { return d.bounded(in.Exit, addr, n) }
+		d.in.Exit = d.exit
 	}
 	return d
+}
+
+// done gives the decoder back. What it showed is strings of their own.
+func (d *decoder) done() {
+	d.in, d.o, d.list, d.given = Input{}, Options{}, nil, [2]Memory{}
+	decoders.Put(d)
 }
 
 func (d *decoder) bounded(m Memory, addr uint64, n int) []byte {
@@ -169,7 +198,7 @@ func (d *decoder) bounded(m Memory, addr uint64, n int) []byte {
 }
 
 func (d *decoder) printer() syscalls.Printer {
-	return syscalls.Printer{Str: d.str, FDPath: d.o.FDPath, Mem: d.mem}
+	return syscalls.Printer{Str: d.strings, FDPath: d.o.FDPath, Mem: d.memory}
 }
 
 func (d *decoder) arch() syscalls.Arch {

@@ -66,8 +66,13 @@ func showStat64(d *decoder, v value) (string, bool) {
 }
 
 func (d *decoder) stat(s statFields) string {
-	var parts []string
-	add := func(name, text string) { parts = append(parts, "st_"+name+"="+text) }
+	b := append(d.text[:0], '{')
+	add := func(name, text string) {
+		if len(b) > 1 {
+			b = append(b, ", "...)
+		}
+		b = append(append(append(append(b, "st_"...), name...), '='), text...)
+	}
 	if d.o.Verbose {
 		add("dev", dev(s.dev))
 		add("ino", utoa(s.ino))
@@ -85,17 +90,20 @@ func (d *decoder) stat(s statFields) string {
 	} else {
 		add("size", itoa(int64(s.size)))
 	}
-	if !d.o.Verbose {
-		return fields(append(parts, "...")...)
+	if d.o.Verbose {
+		for _, t := range []struct {
+			name string
+			v    [2]int64
+		}{{"atime", s.atime}, {"mtime", s.mtime}, {"ctime", s.ctime}} {
+			add(t.name, itoa(t.v[0])+d.when(t.v[0], t.v[1], 9))
+			add(t.name+"_nsec", itoa(t.v[1]))
+		}
+	} else {
+		b = append(b, ", ..."...)
 	}
-	for _, t := range []struct {
-		name string
-		v    [2]int64
-	}{{"atime", s.atime}, {"mtime", s.mtime}, {"ctime", s.ctime}} {
-		add(t.name, itoa(t.v[0])+d.when(t.v[0], t.v[1], 9))
-		add(t.name+"_nsec", itoa(t.v[1]))
-	}
-	return fields(parts...)
+	b = append(b, '}')
+	d.text = b
+	return string(b)
 }
 
 func isDevice(mode uint32) bool {

@@ -28,6 +28,7 @@ func Unfinished(in Input, o Options) string {
 		return name(in) + "(" + Args(full, o)
 	}
 	d := newDecoder(full, o)
+	defer d.done()
 	if in.Call.Name == "clone3" { // what it stored follows the structure
 		return name(in) + "(" + in.Call.FormatFirst(in.Args, d.printer(), 1)
 	}
