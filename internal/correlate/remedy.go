@@ -149,6 +149,10 @@ func (w *world) lossRisk(h *Hang) string {
 	return risk + "; whoever still uses the volume gets errors"
 }
 
+// WarnKillOSD is about a detached cephfs of which a page is on its way from or to
+// a silent OSD: Linux 6.1.192 stopped at a BUG in generic_shutdown_super.
+const WarnKillOSD = "not kill -KILL: with an OSD silent, the end of the last process on a detached cephfs can crash the kernel (seen on 6.1: BUG, busy inodes after unmount)"
+
 // WarnNoUmount is about the program that nsenter runs: it is the container's, and
 // many containers have none.
 func WarnNoUmount(pid int) string {
@@ -174,6 +178,10 @@ func (w *world) inNamespace(h *Hang, cmd string) string {
 // file system down, which waits for the silent server and cannot be killed.
 func (w *world) killWaiter(h *Hang) {
 	if !killable(&h.Task) {
+		return
+	}
+	if h.WaitingOn != nil && h.WaitingOn.Kind == "osd" {
+		h.Warnings = append(h.Warnings, WarnKillOSD)
 		return
 	}
 	h.Remedies = append(h.Remedies, Remedy{

@@ -1,6 +1,29 @@
 package correlate
 
-import "testing"
+import (
+	"slices"
+	"testing"
+
+	"github.com/hangtrace/hangtrace/internal/events"
+)
+
+// TestNoKillWithSilentOSD: killing the last reader of a detached cephfs crashed
+// a kernel whose OSD was silent; with a silent MDS it does not.
+func TestNoKillWithSilentOSD(t *testing.T) {
+	for stack, kill := range map[string]bool{
+		"folio_wait_bit_common filemap_get_pages ceph_read_iter[ceph] vfs_read":        false,
+		"ceph_mdsc_wait_request[ceph] ceph_mdsc_do_request[ceph] ceph_read_iter[ceph]": true,
+	} {
+		s := newScene()
+		s.thread(11, nrRead, []uint64{3}, stack).State = stateKillable
+		s.file(events.File{FD: 3, Path: "/f", DevMinor: 28, FSType: "ceph", MountID: 99, Mode: 0o100644, Detached: true})
+		got := s.judge(t, options(t, "all")).Hangs[0]
+		printed := slices.ContainsFunc(got.Remedies, func(r Remedy) bool { return r.Command == "kill -KILL 1000" })
+		if warned := slices.Contains(got.Warnings, WarnKillOSD); printed != kill || warned == kill {
+			t.Errorf("%s: waits on %s, kill printed %v, warned %v", stack, got.WaitingOn.Kind, printed, warned)
+		}
+	}
+}
 
 // TestForceUnmount: the process by which a namespace is entered may end with the
 // first umount, so that it is entered once.

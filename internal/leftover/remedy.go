@@ -196,6 +196,10 @@ func (n *node) killHolders(l *correlate.Leftover, s *super) {
 			ends = append(ends, h)
 		}
 	}
+	if s.kind == mounts.KindCephFS && slices.ContainsFunc(s.hangs, func(h *correlate.Hang) bool { return h.WaitingOn != nil && h.WaitingOn.Kind == "osd" }) {
+		l.Warnings = append(l.Warnings, correlate.WarnKillOSD)
+		return
+	}
 	kernelClient := s.kind == mounts.KindCephFS || s.kind == mounts.KindRBD
 	if kernelClient && l.Health == correlate.HealthHung {
 		l.Warnings = append(l.Warnings, "not kill -KILL of the last process that holds it: it stays behind in the unmount, which no signal ends, until the server is back")
