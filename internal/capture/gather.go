@@ -35,7 +35,8 @@ func (s *Session) gather(ctx context.Context, snap *facts.Snapshot) {
 	}
 	s.mountTables(snap, suspects, skip)
 	if len(suspects) == 0 {
-		s.askHealth(ctx, snap, nil)()
+		defer s.askHealth(ctx, snap, nil)()
+		s.inventory(ctx, snap, skip)
 		return
 	}
 	s.startWalker()

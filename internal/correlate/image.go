@@ -11,10 +11,10 @@ import (
 // imageVolume names the volume in an rbd image of which no path tells: its file
 // system was unmounted lazily.
 func (w *world) imageVolume(image string) *Volume {
-	if image == "" || w.snap.Kube == nil {
+	if image == "" || w.kube == nil {
 		return nil
 	}
-	ref, ok := kube.VolumeOfImage(image, w.snap.Kube.VolumeData, w.snap.Kube.RootDirs)
+	ref, ok := kube.VolumeOfImage(image, w.kube.VolumeData, w.kube.RootDirs)
 	if !ok {
 		return nil
 	}

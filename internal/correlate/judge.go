@@ -26,6 +26,7 @@ func judge(snap *facts.Snapshot, opts Options) (*world, *Report, error) {
 	}
 	if opts.Memory != nil {
 		opts.Memory.remember(w.last)
+		opts.Memory.kube = w.kube
 		opts.Memory.rememberRequests(snap.Ceph)
 	}
 	r := &Report{Schema: ReportSchema, TakenAt: snap.TakenAt, TookMS: snap.TookMS}

@@ -322,7 +322,7 @@ type parsedPath struct {
 // thousands of files in one directory of a volume the directory is parsed alone,
 // and VolumeRef.Rest is the directory's.
 func (w *world) volumeRef(p string) (kube.VolumeRef, bool) {
-	if p == "" || w.snap.Kube == nil {
+	if p == "" || w.kube == nil {
 		return kube.VolumeRef{}, false
 	}
 	if at := strings.LastIndexByte(p, '/'); at > 0 {
@@ -344,7 +344,7 @@ func (w *world) parsed(p string) parsedPath {
 	if ok {
 		return got
 	}
-	for _, root := range w.snap.Kube.RootDirs {
+	for _, root := range w.kube.RootDirs {
 		if got.ref, got.ok = kube.ParsePath(root, p); got.ok {
 			break
 		}

@@ -11,11 +11,11 @@ import (
 // volumeData gives the vol_data.json that describes a volume; nil if none was
 // read.
 func (w *world) volumeData(ref kube.VolumeRef) *facts.VolumeData {
-	if w.snap.Kube == nil {
+	if w.kube == nil {
 		return nil
 	}
-	for i := range w.snap.Kube.VolumeData {
-		if v := &w.snap.Kube.VolumeData[i]; v.Err == "" && ref.Describes(*v) {
+	for i := range w.kube.VolumeData {
+		if v := &w.kube.VolumeData[i]; v.Err == "" && ref.Describes(*v) {
 			return v
 		}
 	}
@@ -165,7 +165,7 @@ func or(s string, t Text) Text {
 
 func (w *world) pod(uid string) *Pod {
 	p := &Pod{UID: Text(uid), State: string(kube.StateUnknown), Source: "path"}
-	known, state, ok := kube.FindPod(w.snap.Kube, uid)
+	known, state, ok := kube.FindPod(w.kube, uid)
 	p.State = string(state)
 	if ok {
 		p.Name, p.Namespace, p.Source = Text(known.Name), Text(known.Namespace), known.Source

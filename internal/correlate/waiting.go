@@ -162,8 +162,8 @@ func (w *world) findDaemon(number uint32) *WaitingOn {
 
 // kubeFacts is never nil.
 func (w *world) kubeFacts() *facts.Kube {
-	if w.snap.Kube == nil {
+	if w.kube == nil {
 		return &facts.Kube{}
 	}
-	return w.snap.Kube
+	return w.kube
 }

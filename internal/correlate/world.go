@@ -31,6 +31,7 @@ type Options struct {
 // Memory is what a live session knows from earlier snapshots.
 type Memory struct {
 	history *mounts.History
+	kube    *facts.Kube // nil: nothing was read yet
 	// still is when a thread was first seen with its present switch count.
 	still map[threadKey]stillness
 	// requests is when a request was first seen in a client's list.
@@ -91,6 +92,7 @@ type pathKey struct {
 // world is a snapshot made ready for questions.
 type world struct {
 	snap *facts.Snapshot
+	kube *facts.Kube // nil: nothing was read
 	opts Options
 	arch syscalls.Arch
 
@@ -128,7 +130,7 @@ type world struct {
 
 func newWorld(snap *facts.Snapshot, opts Options) (*world, error) {
 	w := &world{
-		snap: snap, opts: opts, arch: syscalls.Arch(snap.Node.Arch),
+		snap: snap, kube: opts.Memory.kubeWith(snap.Kube), opts: opts, arch: syscalls.Arch(snap.Node.Arch),
 		links:    make(map[linkKey]*facts.Link),
 		procs:    make(map[int]*facts.Process),
 		resolved: make(map[pathKey]string), inFlight: make(map[int]*events.Call),
