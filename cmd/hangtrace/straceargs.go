@@ -176,33 +176,32 @@ func setExpression(l *straceLine, text string) error {
 // setQuiet reads strace's names of what not to say, as far as they fall into the
 // three steps of -q.
 func setQuiet(l *straceLine, text string) error {
-	steps := map[string]int{
+	step, err := highest("quiet", text, map[string]int{
 		"none": 0, "attach": 1, "personality": 1, "path-resolution": 1, "path-resolve": 1,
 		"exit": 2, "exits": 2, "superseded": 2, "thread-execve": 2, "all": 3,
-	}
-	for _, name := range strings.Split(text, ",") {
-		step, ok := steps[name]
-		if !ok {
-			return fmt.Errorf("quiet %q is unknown: there are none, attach, personality, path-resolution, exit, superseded, thread-execve, all", name)
-		}
-		l.quiet = max(l.quiet, step)
-	}
-	return nil
+	}, "none, attach, personality, path-resolution, exit, superseded, thread-execve, all")
+	l.quiet = max(l.quiet, step)
+	return err
 }
 
 // setDecodeFDs reads strace's names of what to say of descriptors, as far as
 // they fall into the two steps of -y.
-func setDecodeFDs(l *straceLine, text string) error {
-	steps := map[string]int{"none": 0, "path": 1, "socket": 2, "dev": 2, "pidfd": 2, "all": 2}
-	l.fds = 0
+func setDecodeFDs(l *straceLine, text string) (err error) {
+	l.fds, err = highest("decode-fds", text, map[string]int{"none": 0, "path": 1, "socket": 2, "dev": 2, "pidfd": 2, "all": 2},
+		"none, path, socket, dev, pidfd, all")
+	return err
+}
+
+// highest is the highest step of those that a list names.
+func highest(what, text string, steps map[string]int, names string) (most int, err error) {
 	for _, name := range strings.Split(text, ",") {
 		step, ok := steps[name]
 		if !ok {
-			return fmt.Errorf("decode-fds %q is unknown: there are none, path, socket, dev, pidfd, all", name)
+			return 0, fmt.Errorf("%s %q is unknown: there are %s", what, name, names)
 		}
-		l.fds = max(l.fds, step)
+		most = max(most, step)
 	}
-	return nil
+	return most, nil
 }
 
 func setTrace(l *straceLine, v string) (err error) {

@@ -79,7 +79,6 @@ func (s *Session) kube(ctx context.Context, snap *facts.Snapshot, skip func(stri
 // must name a call that hangs and returns between two looks, too. It is read
 // when a mount table is new or has changed.
 func (s *Session) inventory(ctx context.Context, snap *facts.Snapshot, skip func(string, error)) {
-	const most = 512
 	if !s.opts.Again || snap.Kube != nil || len(snap.Mounts) == 0 {
 		return
 	}
@@ -87,26 +86,7 @@ func (s *Session) inventory(ctx context.Context, snap *facts.Snapshot, skip func
 		s.devices(snap, skip)
 	}
 	s.kube(ctx, snap, skip)
-	blocks := mounts.NewBlocks(snap.Blocks)
-	var paths []string
-	for _, mt := range snap.Mounts {
-		table, err := mounts.Parse([]byte(mt.Text), mt.Namespace, blocks)
-		if err != nil {
-			continue // its reader has said so
-		}
-		for _, m := range table.Mounts {
-			if !s.opts.Judge.Kinds.Has(m.Kind) {
-				continue
-			}
-			for _, root := range snap.Kube.RootDirs {
-				ref, ok := kube.ParsePath(root, m.Point)
-				if ok && ref.VolDataPath != "" && !slices.Contains(paths, ref.VolDataPath) && len(paths) < most {
-					paths = append(paths, ref.VolDataPath)
-				}
-			}
-		}
-	}
-	if len(paths) > 0 {
+	if paths, err := correlate.MountedVolumeData(snap, s.opts.Judge); err == nil && len(paths) > 0 {
 		s.volumeData(ctx, s.hostPID(), snap.Kube, paths, skip)
 	}
 }

@@ -185,13 +185,21 @@ func (s *Session) Snapshot(ctx context.Context) (*facts.Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	var snap *facts.Snapshot
 	if s.quiet(first) {
-		snap := s.look(ctx, begin, first)
-		if !s.opts.Targets.All && len(first.Data) == 0 {
-			return nil, s.ended()
-		}
-		return snap, nil
+		snap = s.look(ctx, begin, first)
+	} else if snap, err = s.second(ctx, first); err != nil {
+		return nil, err
 	}
+	if !s.opts.Targets.All && len(s.last.Data) == 0 {
+		return nil, s.ended()
+	}
+	snap.TookMS = time.Since(begin).Milliseconds()
+	return snap, nil
+}
+
+// second makes a pass some time after the first.
+func (s *Session) second(ctx context.Context, first facts.Pass) (*facts.Snapshot, error) {
 	gap := s.gap()
 	until, bounded := ctx.Deadline()
 	short := bounded && time.Until(until) < 2*gap
@@ -204,17 +212,10 @@ func (s *Session) Snapshot(ctx context.Context) (*facts.Snapshot, error) {
 	}
 	s.last = &first
 	snap, err := s.Tick(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if !s.opts.Targets.All && len(s.last.Data) == 0 {
-		return nil, s.ended()
-	}
-	if short {
+	if err == nil && short {
 		snap.Degraded = append(snap.Degraded, fmt.Sprintf("the deadline left %s between the two passes", gap.Round(time.Millisecond)))
 	}
-	snap.TookMS = time.Since(begin).Milliseconds()
-	return snap, nil
+	return snap, err
 }
 
 // ended says of targets that were found, and show no thread, why.

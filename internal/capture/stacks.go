@@ -2,7 +2,6 @@ package capture
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -164,44 +163,40 @@ func userStacksOf(pid int) string { return fmt.Sprintf("user stacks of pid %d", 
 // allStacks asks for the user side of all threads of a process; nil: none has
 // one.
 func (s *Session) allStacks(snap *facts.Snapshot, p *facts.ProcessStacks, tasks []events.Task) (*expendable.Request, error) {
-	params := userstack.Params{Parked: parkedMost, Again: true}
+	var threads []userstack.Thread
+	var running []int
 	for i := range tasks {
 		t := &tasks[i]
 		switch {
 		case t.KernelThread() || t.IOWorker() || t.Exiting() || t.Compat:
 		case t.Sleeping() && t.HasRegs:
-			params.Threads = append(params.Threads, userstack.Thread{TID: t.TID, PC: t.PC, SP: t.SP, BP: t.BP, LR: t.LR, Switches: t.Switches()})
+			threads = append(threads, userstack.Thread{TID: t.TID, PC: t.PC, SP: t.SP, BP: t.BP, LR: t.LR, Switches: t.Switches()})
 		default:
-			params.Running = append(params.Running, t.TID)
+			running = append(running, t.TID)
 		}
 	}
-	if len(params.Threads)+len(params.Running) == 0 {
+	if len(threads)+len(running) == 0 {
 		return nil, nil
 	}
-	exe, err := s.opts.Proc.Readlink(p.PID, "exe")
+	s.readMounts(p.PID, tasks[0].MountNS)
+	params, err := s.program(snap, p.PID)
 	if err != nil {
 		return nil, err
 	}
-	p.Exe, params.Exe = exe, exe
-	s.readMounts(p.PID, tasks[0].MountNS)
-	params.Avoid, params.Known = s.places(snap)
-	text, err := json.Marshal(params)
-	return &expendable.Request{Op: userstack.Op, PID: p.PID, Params: text}, err
+	p.Exe = params.Exe
+	params.Parked, params.Again, params.Threads, params.Running = parkedMost, true, threads, running
+	req, err := stackQuestion(p.PID, params)
+	return &req, err
 }
 
-// StackParams is what a child needs to know before it looks into the programs of
-// a process: what the program is, and which files may be opened.
-func (s *Session) StackParams(pid int) (p userstack.Params, err error) {
-	if p.Exe, err = s.opts.Proc.Readlink(pid, "exe"); err != nil {
-		return p, err
-	}
+// StackParams tells of a process's program before anything of it is asked.
+func (s *Session) StackParams(pid int) (userstack.Params, error) {
 	if ns, err := s.opts.Proc.Namespace(pid, "mnt"); err == nil {
 		s.readMounts(pid, ns)
 	}
 	snap := &facts.Snapshot{}
 	s.devices(snap, func(string, error) {}) // what is on no list is not opened
-	p.Avoid, p.Known = s.places(snap)
-	return p, nil
+	return s.program(snap, pid)
 }
 
 // readMounts reads the mount tables that say where files of a process lie: its

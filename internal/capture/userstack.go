@@ -3,7 +3,6 @@ package capture
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -93,25 +92,34 @@ func (c *cache) keepStacks(list []correlate.Suspect, stacks []facts.UserStack) {
 
 // stackRequest asks for the stacks of threads of one process.
 func (s *Session) stackRequest(snap *facts.Snapshot, pid int, list []correlate.Suspect) (expendable.Request, error) {
-	exe, err := s.opts.Proc.Readlink(pid, "exe")
+	params, err := s.program(snap, pid)
 	if err != nil {
 		return expendable.Request{}, err
 	}
-	params := userstack.Params{Exe: exe}
-	params.Avoid, params.Known = s.places(snap)
 	for _, p := range list {
 		params.Threads = append(params.Threads, userstack.Thread{TID: p.TID, PC: p.PC, SP: p.SP, BP: p.BP, LR: p.LR, Switches: p.Switches})
 	}
+	return stackQuestion(pid, params)
+}
+
+// program is what a child needs to know of a process: what its program is, and
+// which files may be opened.
+func (s *Session) program(snap *facts.Snapshot, pid int) (p userstack.Params, err error) {
+	if p.Exe, err = s.opts.Proc.Readlink(pid, "exe"); err != nil {
+		return p, err
+	}
+	p.Avoid, p.Known = s.places(snap)
+	return p, nil
+}
+
+func stackQuestion(pid int, params userstack.Params) (expendable.Request, error) {
 	text, err := json.Marshal(params)
 	return expendable.Request{Op: userstack.Op, PID: pid, Params: text}, err
 }
 
 func stackResult(r reply) (*userstack.Result, error) {
-	switch {
-	case r.err != nil:
-		return nil, r.err
-	case r.answers[0].Err != "":
-		return nil, errors.New(r.answers[0].Err)
+	if err := r.refusal(); err != nil {
+		return nil, err
 	}
 	var result userstack.Result
 	if err := json.Unmarshal(r.answers[0].Result, &result); err != nil {

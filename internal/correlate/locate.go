@@ -137,13 +137,12 @@ func (w *world) byAnchor(t *events.Task, pl *place) {
 	if a.fstype == "" && w.fuseDevice(a.device) {
 		a.fstype = "fuse"
 	}
-	blocks := mounts.NewBlocks(w.snap.Blocks)
-	pl.kind = mounts.KindOf(a.fstype, "", a.device, blocks)
+	pl.kind = mounts.KindOf(a.fstype, "", a.device, w.blocks)
 	if pl.kind == mounts.KindFuse {
 		pl.kind = w.refine(t, pl, pl.kind)
 	}
 	attachedNow := !a.detached
-	pl.mount = &Mount{ID: Number(a.mountID), Device: Text(a.device), FSType: Text(a.fstype), Kind: Text(pl.kind), Namespace: Number(a.ns), Attached: &attachedNow, From: fromDevice, Image: blocks.Image(a.device)}
+	pl.mount = &Mount{ID: Number(a.mountID), Device: Text(a.device), FSType: Text(a.fstype), Kind: Text(pl.kind), Namespace: Number(a.ns), Attached: &attachedNow, From: fromDevice, Image: w.blocks.Image(a.device)}
 	if a.detached {
 		pl.mount.Namespace = 0
 	}

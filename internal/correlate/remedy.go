@@ -60,7 +60,7 @@ func (w *world) cure(h *Hang, all []*Hang) {
 		if attached {
 			w.forceUnmount(h, all)
 		} else {
-			w.killWaiter(h)
+			w.killWaiter(h, all)
 		}
 	case mounts.KindCephFuse, mounts.KindFuse:
 		if kind == mounts.KindCephFuse {
@@ -159,6 +159,12 @@ func WarnNoUmount(pid int) string {
 	return fmt.Sprintf("nsenter -m runs the sh and umount of that container's own image; if it has none, first cp a static busybox to /proc/%d/root/dev/, and run /dev/busybox umount there", pid)
 }
 
+// WaitsForOSD tells whether a hang waits for the data of a file.
+func (h *Hang) WaitsForOSD() bool { return h.WaitingOn != nil && h.WaitingOn.Kind == "osd" }
+
+// sameDevice tells whether two mounts are known to be of one superblock.
+func (m *Mount) sameDevice(o *Mount) bool { return m.device() != "" && m.device() == o.device() }
+
 // foreign tells whether a mount is in another namespace than the operator.
 func (w *world) foreign(h *Hang) bool {
 	own := w.snap.OwnMountNS
@@ -175,12 +181,13 @@ func (w *world) inNamespace(h *Hang, cmd string) string {
 
 // killWaiter is what is left once the mount is detached: umount -f then says
 // EINVAL. It ends the call; the last process to hold the mount then takes the
-// file system down, which waits for the silent server and cannot be killed.
-func (w *world) killWaiter(h *Hang) {
+// file system down, which waits for the silent server and cannot be killed. That
+// one of its threads waits for an MDS helps none of those that wait for an OSD.
+func (w *world) killWaiter(h *Hang, all []*Hang) {
 	if !killable(&h.Task) {
 		return
 	}
-	if h.WaitingOn != nil && h.WaitingOn.Kind == "osd" {
+	if slices.ContainsFunc(all, func(o *Hang) bool { return o.WaitsForOSD() && (o == h || o.Mount.sameDevice(h.Mount)) }) {
 		h.Warnings = append(h.Warnings, WarnKillOSD)
 		return
 	}
@@ -215,11 +222,11 @@ func (w *world) abortFuse(h *Hang, attached bool) {
 // fuseNumber is the name of the connection's directory: the device number of
 // the superblock (major << 20 | minor).
 func (w *world) fuseNumber(h *Hang) string {
-	var major, minor uint32
-	if _, err := fmt.Sscanf(string(h.Mount.Device), "%d:%d", &major, &minor); err != nil {
+	number, ok := superNumber(string(h.Mount.Device))
+	if !ok {
 		return ""
 	}
-	return fmt.Sprint(major<<20 | minor)
+	return fmt.Sprint(number)
 }
 
 // continueDaemon is the cure for a daemon that somebody stopped.

@@ -266,6 +266,28 @@ func VolumeDataPaths(snap *facts.Snapshot, opts Options) ([]string, error) {
 	return list, nil
 }
 
+// MountedVolumeData lists the vol_data.json files of the volumes that are mounted,
+// of the kinds asked for.
+func MountedVolumeData(snap *facts.Snapshot, opts Options) ([]string, error) {
+	const most = 512
+	w, err := newWorld(snap, opts)
+	if err != nil {
+		return nil, err
+	}
+	var list []string
+	for _, ns := range w.history.Namespaces() {
+		for _, m := range w.history.Current(ns).Mounts {
+			if !opts.Kinds.Has(m.Kind) || len(list) == most {
+				continue
+			}
+			if ref, ok := w.volumeRef(m.Point); ok && ref.VolDataPath != "" && !slices.Contains(list, ref.VolDataPath) {
+				list = append(list, ref.VolDataPath)
+			}
+		}
+	}
+	return list, nil
+}
+
 // mountPoints are the paths under which a mount's volume may be known: its
 // point, and those of the same superblock's other mounts.
 func (w *world) mountPoints(m *Mount) []string {

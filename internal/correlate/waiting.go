@@ -78,7 +78,7 @@ func (w *world) fuseDaemon(on *WaitingOn, pl *place) {
 	}
 	for _, c := range w.snap.Fuse {
 		if c.Device == string(pl.mount.Device) {
-			on.Name = Text("fuse connection " + strconv.FormatUint(uint64(c.Number), 10))
+			on.Name = fuseConnection(c.Number)
 			w.daemon(on, c.Number)
 			if c.Waiting >= 0 {
 				on.Evidence = append(on.Evidence, "requests waiting: "+itoa(c.Waiting))
@@ -89,10 +89,8 @@ func (w *world) fuseDaemon(on *WaitingOn, pl *place) {
 		return
 	}
 	// Without the control file system the device still numbers the connection.
-	var major, minor uint32
-	if _, err := fmt.Sscanf(string(pl.mount.Device), "%d:%d", &major, &minor); err == nil {
-		number := major<<20 | minor
-		on.Name = Text("fuse connection " + strconv.FormatUint(uint64(number), 10))
+	if number, ok := superNumber(string(pl.mount.Device)); ok {
+		on.Name = fuseConnection(number)
 		w.daemon(on, number)
 	}
 }
@@ -114,8 +112,8 @@ func (w *world) daemon(on *WaitingOn, number uint32) {
 	on.Evidence = append(on.Evidence, known.Evidence...)
 }
 
-// findDaemon gives the name, process, state and evidence of a daemon. A kernel that does not number connections names it only if there is
-// one daemon at all.
+// findDaemon gives the name, process, state and evidence of a daemon. A kernel
+// that does not number connections names it only if there is one daemon at all.
 func (w *world) findDaemon(number uint32) *WaitingOn {
 	on := &WaitingOn{}
 	var found *facts.FuseDaemon

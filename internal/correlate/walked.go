@@ -159,13 +159,23 @@ func (w *world) ofImage(t *events.Task, m *Mount, kind string) *explained {
 	return nil
 }
 
-// rbdOf finds the image of a device by its numbers.
-func (w *world) rbdOf(device string) *events.RBDDevice {
+// superNumber is a device ("0:28") as the kernel numbers it, major << 20 | minor,
+// which is the number of a FUSE connection, too.
+func superNumber(device string) (number uint32, ok bool) {
 	var major, minor uint32
 	if _, err := fmt.Sscanf(device, "%d:%d", &major, &minor); err != nil {
+		return 0, false
+	}
+	return major<<20 | minor, true
+}
+
+// rbdOf finds the image of a device by its numbers.
+func (w *world) rbdOf(device string) *events.RBDDevice {
+	number, ok := superNumber(device)
+	if !ok {
 		return nil
 	}
-	return w.rbd(events.Dev(major<<20 | minor))
+	return w.rbd(events.Dev(number))
 }
 
 // walkedPlaces names the file a thread waits for where its call does not: a

@@ -158,7 +158,8 @@ func newWorld(snap *facts.Snapshot, opts Options) (*world, error) {
 		return nil, err
 	}
 	w.indexFacts()
-	return w, w.indexMounts()
+	w.indexMounts()
+	return w, nil
 }
 
 func (w *world) indexCapture() error {
@@ -196,10 +197,10 @@ func (w *world) indexFacts() {
 }
 
 // indexMounts makes the mount tables answer, with those of earlier snapshots.
-func (w *world) indexMounts() error {
+func (w *world) indexMounts() {
 	if w.opts.Memory == nil {
 		w.blocks, w.history = w.opts.Decoded.lists().historyOf(w.snap)
-		return nil
+		return
 	}
 	w.blocks = mounts.NewBlocks(w.snap.Blocks)
 	w.history = w.opts.Memory.history
@@ -210,7 +211,6 @@ func (w *world) indexMounts() error {
 		}
 		w.history.Remember(t, mt.AsOf)
 	}
-	return nil
 }
 
 // frames gives a thread's symbolised kernel stack; nil when unreadable.

@@ -196,7 +196,7 @@ func (n *node) killHolders(l *correlate.Leftover, s *super) {
 			ends = append(ends, h)
 		}
 	}
-	if s.kind == mounts.KindCephFS && slices.ContainsFunc(s.hangs, func(h *correlate.Hang) bool { return h.WaitingOn != nil && h.WaitingOn.Kind == "osd" }) {
+	if s.kind == mounts.KindCephFS && slices.ContainsFunc(s.hangs, (*correlate.Hang).WaitsForOSD) {
 		l.Warnings = append(l.Warnings, correlate.WarnKillOSD)
 		return
 	}

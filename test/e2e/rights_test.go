@@ -53,10 +53,7 @@ func asUser(t testing.TB, without string) allowed {
 // tool alone, no file system of the node, a network of its own.
 func inContainer(t testing.TB, s *stage, caps []string) allowed {
 	t.Helper()
-	runc, err := exec.LookPath("runc")
-	if err != nil {
-		t.Skip("runc is not installed")
-	}
+	runc := need(t, "runc")
 	bundle, state := filepath.Join(s.Dir, "bundle"), filepath.Join(s.Dir, "runc")
 	name := "hangtrace-" + filepath.Base(s.Dir)
 	for _, dir := range []string{"proc", "sys", "dev"} {

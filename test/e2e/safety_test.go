@@ -142,7 +142,7 @@ func (s *stage) traced(t *testing.T, codes []int, args ...string) *trace {
 	_, err = in.Write([]byte("go\n"))
 	require.NoError(t, err)
 	require.NoError(t, in.Close())
-	go func() { _, _ = reader.WriteTo(&buffer{}) }()
+	go func() { _, _ = reader.WriteTo(&testkit.Said{}) }()
 	err = p.Wait(patience)
 	if !strings.HasPrefix(fmt.Sprint(err), "exit status") {
 		require.NoError(t, err)

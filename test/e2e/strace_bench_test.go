@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/hangtrace/hangtrace/internal/testkit"
 )
 
 // tracedLoad runs the load under a tracer and gives how long it took in
@@ -21,7 +23,7 @@ func tracedLoad(b *testing.B, program string, threads, calls int, tracer ...stri
 	switch {
 	case len(tracer) == 0:
 	case tracer[0] == "strace":
-		said := new(buffer)
+		said := new(testkit.Said)
 		cmd := exec.Command(need(b, "strace"), append(append(tracer[1:], "-o", "/dev/null"), target...)...)
 		cmd.Stderr = said
 		tr, err := s.Start(cmd)

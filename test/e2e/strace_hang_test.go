@@ -152,7 +152,7 @@ func TestRealStraceIsNoHelp(t *testing.T) {
 	tid := s.hang(v, fs, 1)[0].TID
 	file := filepath.Join(s.Dir, "real")
 	cmd := exec.Command(program, "-o", file, "-p", strconv.Itoa(tid))
-	cmd.Stderr = new(buffer)
+	cmd.Stderr = new(testkit.Said)
 	p, err := s.Start(cmd)
 	require.NoError(t, err)
 	s.until("strace turned S into D", func() bool {

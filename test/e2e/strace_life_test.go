@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/hangtrace/hangtrace/internal/testkit"
 )
 
 // whole puts the lines of each thread together: what was unfinished with its
@@ -122,7 +124,7 @@ func TestStraceFollowsLife(t *testing.T) {
 func (s *stage) realLife(program, mode string) []string {
 	s.t.Helper()
 	p := s.subject(program, mode)
-	file, said := filepath.Join(s.Dir, "real"), new(buffer)
+	file, said := filepath.Join(s.Dir, "real"), new(testkit.Said)
 	cmd := exec.Command("strace", "-f", "-o", file, "-p", strconv.Itoa(p.PID))
 	cmd.Stderr = said
 	tr, err := s.Start(cmd)

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/hangtrace/hangtrace/internal/testkit"
 )
 
 // differs are the calls whose lines are not those of strace 6.1, with the
@@ -86,7 +88,7 @@ func (s *stage) realStrace(program, dir string, flags ...string) []string {
 	s.t.Helper()
 	p := s.subject(program, dir)
 	file := filepath.Join(s.Dir, "real")
-	said := new(buffer)
+	said := new(testkit.Said)
 	cmd := exec.Command(need(s.t, "strace"), append(flags, "-o", file, "-p", strconv.Itoa(p.PID))...)
 	cmd.Stderr = said
 	tr, err := s.Start(cmd)

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/hangtrace/hangtrace/internal/testkit"
 )
 
 // frameLine is a frame of the program, as both show it.
@@ -155,7 +157,7 @@ func places(list []frame) (out []string) {
 func (s *stage) realStacks(program string) []string {
 	s.t.Helper()
 	p := s.subject(program)
-	file, said := filepath.Join(s.Dir, "real"), new(buffer)
+	file, said := filepath.Join(s.Dir, "real"), new(testkit.Said)
 	cmd := exec.Command("strace", "-f", "-k", "-o", file, "-p", strconv.Itoa(p.PID))
 	cmd.Stderr = said
 	tr, err := s.Start(cmd)

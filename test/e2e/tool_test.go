@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -48,29 +46,11 @@ func binary(t testing.TB) string {
 	return path
 }
 
-// buffer is written by a process while the test reads it.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 // run is a run of the tool.
 type run struct {
 	*testkit.Process
 	cmd            *exec.Cmd
-	stdout, stderr buffer
+	stdout, stderr testkit.Said
 	took           time.Duration
 	began          time.Time
 }
