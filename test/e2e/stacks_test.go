@@ -159,13 +159,10 @@ func TestStacksWithoutProgram(t *testing.T) {
 	p, err := s.Start(cmd)
 	require.NoError(t, err)
 	goProgram := filepath.Join(fs.MountPoint, "data/goprogram")
-	copyFile(t, binary(t), goProgram)
-	q, err := s.Start(exec.Command(goProgram, "live", "--backend=proc", pid(p.PID)))
+	copyFile(t, "/proc/self/exe", goProgram) // waits for a line, and does nothing else
+	q, err := s.Start(exec.Command(goProgram, wordRepeat, "/"))
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { // it is up, and idles
-		tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", q.PID))
-		return err == nil && len(tasks) > 3
-	}, patience, patience/1000)
+	require.Equal(t, "ready", (&helper{q, t}).line())
 	require.NoError(t, fs.Freeze())
 	for _, who := range []int{p.PID, q.PID} {
 		for _, detached := range []bool{false, true} {
