@@ -2,7 +2,7 @@
 # Runs in the guest, on a healthy cluster: a node whose pods have one volume
 # each, ready to be left behind. In: MONITOR, and VOLUMES, a line "KIND NAME UID
 # POINT" for each. KIND is cephfs; contained, which a container's own mount
-# namespace has, too; fuse for ceph-fuse; rbd for ext4 on the image NAME, which
+# namespace has, too; fuse for ceph-fuse; rbd for ext4 on the image csi-vol-UID, which
 # become /dev/rbd0 and so on, in order; image for an image that nobody uses yet.
 set -e
 : "${MONITOR:?}" "${VOLUMES:?}"
@@ -55,7 +55,7 @@ pod() {
 	driver=cephfs
 	case $kind in rbd | image) driver=rbd ;; esac
 	cat >"$(dirname "$point")/vol_data.json" <<J
-{"attachmentID":"csi-0","driverName":"$driver.csi.ceph.com","nodeName":"cephvm","specVolID":"pvc-$name","volumeHandle":"handle-$name","volumeLifecycleMode":"Persistent"}
+{"attachmentID":"csi-0","driverName":"$driver.csi.ceph.com","nodeName":"cephvm","specVolID":"pvc-$name","volumeHandle":"handle-$name-$uid","volumeLifecycleMode":"Persistent"}
 J
 }
 each "cephfs contained fuse rbd image" pod
@@ -76,7 +76,7 @@ fuse() {
 	[ -s "/run/lab/$name.daemon" ]
 }
 rbd() {
-	echo "$MONITOR:6789 name=admin rbd $name -" >/sys/bus/rbd/add_single_major
+	echo "$MONITOR:6789 name=admin rbd csi-vol-$uid -" >/sys/bus/rbd/add_single_major
 	echo "$name" >>/run/lab/images
 	device=/dev/rbd$(($(wc -l </run/lab/images) - 1))
 	# shellcheck disable=SC2034

@@ -31,10 +31,15 @@ var (
 	hangs    = vol{kind: "cephfs", name: "hangs"}
 	orphan   = vol{kind: "cephfs", name: "orphan", csi: true}
 	foreign  = vol{kind: "contained", name: "foreign"}
+	alien    = vol{kind: "contained", name: "alien"}
 	lazy     = vol{kind: "cephfs", name: "lazy"}
 	stuck    = vol{kind: "cephfs", name: "stuck"}
 	df       = vol{kind: "cephfs", name: "df"}
+	df2      = vol{kind: "cephfs", name: "df2"}
 	data     = vol{kind: "cephfs", name: "data"}
+	wet      = vol{kind: "cephfs", name: "wet"}
+	wetLazy  = vol{kind: "cephfs", name: "wetlazy"}
+	wetFuse  = vol{kind: "fuse", name: "wetfuse"}
 	fuseHung = vol{kind: "fuse", name: "fusehung"}
 	fuseLazy = vol{kind: "fuse", name: "fuselazy"}
 	fuseDead = vol{kind: "fuse", name: "fusedead"}
@@ -43,7 +48,8 @@ var (
 	diskIdle = vol{kind: "rbd", name: "diskidle", csi: true, rbd: 2}
 	mapped   = vol{kind: "image", name: "mapped", csi: true, rbd: 3}
 
-	vols = []vol{idle, answers, outside, hangs, orphan, foreign, lazy, stuck, df, data, fuseHung, fuseLazy, fuseDead, disk, diskLazy, diskIdle, mapped}
+	vols = []vol{idle, answers, outside, hangs, orphan, foreign, alien, lazy, stuck, df, df2, data, wet, wetLazy,
+		fuseHung, fuseLazy, fuseDead, wetFuse, disk, diskLazy, diskIdle, mapped}
 )
 
 // uid is made of the name, so that a failure can be read.
@@ -68,6 +74,11 @@ func (v vol) point() string {
 	}
 	return pods + v.uid() + "/volumes/kubernetes.io~cephfs/" + v.name
 }
+
+// image is named as ceph-csi does: by the UUID that the volume's handle ends in.
+func (v vol) image() string { return "csi-vol-" + v.uid() }
+
+func (v vol) handle() string { return "handle-" + v.name + "-" + v.uid() }
 
 func (v vol) device() string { return fmt.Sprintf("/dev/rbd%d", v.rbd) }
 
@@ -98,6 +109,7 @@ func TestCephLeftovers(t *testing.T) {
 		{"server answers", (*lab).sceneAnswering},
 		{"mds silent", (*lab).sceneMDS},
 		{"mds and mon silent", (*lab).sceneMON},
+		{"osd silent", (*lab).sceneOSD},
 	} {
 		if !l.in(scene.name, scene.play) {
 			return // the next scene needs what this one was to clear
@@ -127,7 +139,7 @@ func leaveNothingYet(l *lab) {
 	for _, v := range vols {
 		fmt.Fprintln(&table, v.kind, v.name, v.uid(), v.point())
 		if v.mountKind() == "rbd" {
-			l.cephlab("rbd", "import", "--no-progress", "--image-feature", "layering", image, "rbd/"+v.name)
+			l.cephlab("rbd", "import", "--no-progress", "--image-feature", "layering", image, "rbd/"+v.image())
 		}
 	}
 	setup, err := os.ReadFile("leftover-setup.sh")

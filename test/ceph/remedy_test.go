@@ -36,8 +36,14 @@ func (l *lab) execute(command string) output {
 	return o
 }
 
-// advice is what report prints of one hang.
+// advice is what report prints of one hang: what to do, and about what.
 type advice struct {
+	Mount *struct {
+		Image string `json:"image"`
+	} `json:"mount"`
+	Volume *struct {
+		PV string `json:"pv"`
+	} `json:"volume"`
 	Remedies []remedy `json:"remedies"`
 	Warnings []string `json:"warnings"`
 }

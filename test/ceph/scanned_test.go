@@ -144,7 +144,7 @@ func (w finding) complaints(f leftover) []string {
 	if v := f.Volume; v != nil {
 		if w.volume.csi {
 			differ("pv", v.PV, "pvc-"+w.volume.name)
-			differ("handle", v.Handle, "handle-"+w.volume.name)
+			differ("handle", v.Handle, w.volume.handle())
 		}
 		if v.Pod == nil {
 			bad = append(bad, w.class+": no pod")

@@ -9,6 +9,7 @@ import (
 const (
 	inMDS, inMON, inFUSE = "ceph_mdsc_wait_request", "wait_generic_request", "request_wait_answer"
 	inUmount, inSessions = "ceph_mdsc_pre_umount", "ceph_mdsc_close_sessions"
+	inPage, inWriteback  = "folio_wait_bit_common", "folio_wait_writeback"
 )
 
 // sceneAnswering leaves behind what needs no silent server.
@@ -17,11 +18,11 @@ func (l *lab) sceneAnswering() {
 	idlePID, diskPID := cwd(idle), cwd(diskIdle)
 	l.in("healthy", func(l *lab) { l.scan(nil) })
 
-	l.mustGuest(20*time.Second, "echo '10.99.0.1:6789 name=admin rbd "+mapped.name+" -' >/sys/bus/rbd/add_single_major; umount -l "+idle.point()+"; umount -l "+diskIdle.point()+"; umount "+outside.point())
+	l.mustGuest(20*time.Second, "echo '10.99.0.1:6789 name=admin rbd "+mapped.image()+" -' >/sys/bus/rbd/add_single_major; umount -l "+idle.point()+"; umount -l "+diskIdle.point()+"; umount "+outside.point())
 	l.forget(answers)
 	found := l.scan([]finding{
 		{class: "detached_superblock", volume: idle, health: "unknown", holder: idlePID, how: "cwd", nameless: true},
-		{class: "detached_superblock", volume: diskIdle, health: "unknown", holder: diskPID, how: "cwd", nameless: true},
+		{class: "detached_superblock", volume: diskIdle, health: "unknown", holder: diskPID, how: "cwd"},
 		{class: "foreign_namespace_mount", volume: outside, health: "responding", holder: l.number("/run/lab/outside.container"), how: "namespace"},
 		{class: "orphan_mount", volume: answers, health: "responding"},
 		{class: "stale_rbd_device", volume: mapped, health: "unknown"},
@@ -41,14 +42,17 @@ func (l *lab) sceneAnswering() {
 // sceneMDS hangs one volume in each way a silent MDS can, and frees those that
 // a command can free; the others when the MDS is back.
 func (l *lab) sceneMDS() {
-	container := l.number("/run/lab/foreign.container")
-	l.mustGuest(20*time.Second, "umount "+foreign.point())
+	enter := func(v vol) string {
+		return "nsenter -t " + words([]int{l.number("/run/lab/" + v.name + ".container")}) + " -m /bin/hangop"
+	}
+	l.mustGuest(20*time.Second, "umount "+foreign.point()+"; umount "+alien.point())
 	l.forget(orphan)
 	l.cephlab("freeze", "mds")
 	defer l.cephlab("thaw")
 	kubelet := l.hangAs("/run/lab/kubelet op", "stat", hangs, "/dir/file", inMDS)
 	orphaned := l.hang("open", orphan, "/dir/file", inMDS)
-	foreigner := l.hangAs("nsenter -t "+words([]int{container})+" -m /bin/hangop", "stat", foreign, "/dir/file", inMDS)
+	foreigner := l.hangAs(enter(foreign), "stat", foreign, "/dir/file", inMDS)
+	aliens := l.hangAs(enter(alien), "stat", alien, "/dir/file", inMDS)
 	hidden := l.hang("stat", lazy, "/dir/file", inMDS)
 	umount := l.hang("umount", stuck, "", inUmount, inSessions)
 	fused := l.hang("stat", fuseHung, "/dir/file", inFUSE)
@@ -67,6 +71,7 @@ func (l *lab) sceneMDS() {
 		{class: "detached_superblock", volume: fuseLazy, health: "hung", holder: fusedHidden.pid, how: "blocked"},
 		{class: "foreign_namespace_mount", volume: foreign, health: "hung", holder: foreigner.pid, how: "blocked"},
 		{class: "orphan_mount", volume: orphan, health: "hung", holder: orphaned.pid, how: "blocked"},
+		{class: "foreign_namespace_mount", volume: alien, health: "hung", holder: aliens.pid, how: "blocked"},
 	})
 
 	l.in("remedies", func(l *lab) {
@@ -79,6 +84,10 @@ func (l *lab) sceneMDS() {
 		l.ended(fusedHidden, "ECONNABORTED")
 		l.follow(found[6].Remedies, "mount in a container only")
 		l.ended(foreigner, "EIO")
+		// The process that it enters by ends with its call, and another one keeps the
+		// namespace.
+		l.follow(printed[aliens.pid].Remedies, "report: mount in a container only")
+		l.ended(aliens, "EIO")
 		l.follow(found[7].Remedies, "orphan mount")
 		l.ended(orphaned, "EIO")
 		// Of these two only the server frees, and that is what is printed.
@@ -119,14 +128,20 @@ func (l *lab) killLast(remedies []remedy, hidden, umount call) {
 }
 
 // sceneMON has a hung df keep a hung mount busy: the order of the commands
-// matters.
+// matters. The first of them asks the monitors, which are silent.
 func (l *lab) sceneMON() {
 	l.cephlab("freeze", "mds", "mon")
 	defer l.cephlab("thaw")
 	stat := l.hang("stat", df, "/dir/file", inMDS)
 	statfs := l.hangAs("/run/lab/df op", "statfs", df, "", inMON)
+	stat2 := l.hang("stat", df2, "/dir/file", inMDS)
+	statfs2 := l.hangAs("/run/lab/df op", "statfs", df2, "", inMON)
 	time.Sleep(2 * time.Second)
-	found := l.scan([]finding{{class: "hung_mount", volume: df, health: "hung", holder: statfs.pid, how: "blocked"}})
+	printed := l.reported()
+	found := l.scan([]finding{
+		{class: "hung_mount", volume: df, health: "hung", holder: statfs.pid, how: "blocked"},
+		{class: "hung_mount", volume: df2, health: "hung", holder: statfs2.pid, how: "blocked"},
+	})
 	for range 3 {
 		o := l.operator("umount -f " + df.point())
 		l.t.Logf("umount -f with df in the way: status %d %s", o.code, o.stderr)
@@ -136,6 +151,71 @@ func (l *lab) sceneMON() {
 	}
 	l.ended(stat, "EIO")
 	l.blockedStill(statfs)
-	l.follow(found[0].Remedies[1:], "hung df") // the first asks the monitors
+	l.follow(found[0].Remedies[1:], "hung df")
+	l.follow(printed[stat2.pid].Remedies[1:], "report: hung df")
+	l.ended(stat2, "EIO")
+	l.scan(nil)
+}
+
+// sceneOSD hangs reads and a sync: what MDS and monitors still answer, open and
+// statfs among it, does not help. Over rbd nothing but the OSD frees.
+func (l *lab) sceneOSD() {
+	// The first read of a mount asks whether it may read the pool at all, and what
+	// is open needs no OSD of ext4.
+	l.mustGuest(30*time.Second, "cat "+wet.point()+"/dir/file "+wetLazy.point()+"/dir/file "+wetFuse.point()+"/dir/file && ls -l "+disk.point()+" "+diskLazy.point())
+	// To write more than it may the client asks the MDS, whose journal is at the OSD.
+	sync := l.launch("/bin/hangop -after /run/lab/osd.go", "fsync", wet, "/dir/file")
+	l.mustGuest(20*time.Second, "for i in $(seq 100); do grep -q ready "+sync.out+" && exit 0; sleep 0.1; done; exit 1")
+	l.cephlab("freeze", "osd")
+	defer l.cephlab("thaw")
+	l.mustGuest(10*time.Second, "touch /run/lab/osd.go")
+	read := l.hang("read", wet, "/big", inPage)
+	l.waits(sync, inWriteback)
+	hidden := l.hang("read", wetLazy, "/big", inPage)
+	fused := l.hang("read", wetFuse, "/big", inFUSE, inPage)
+	onDisk := l.hang("read", disk, "/big", inPage)
+	hiddenDisk := l.hang("read", diskLazy, "/big", inPage)
+	l.mustGuest(20*time.Second, "umount -l "+wetLazy.point()+"; umount -l "+diskLazy.point())
+	time.Sleep(2 * time.Second)
+
+	printed := l.reported()
+	if v := printed[hiddenDisk.pid].Volume; v == nil || v.PV != diskLazy.volumeName() {
+		l.t.Errorf("the volume of the detached image is %+v, want %s", v, diskLazy.volumeName())
+	}
+	if v := printed[hiddenDisk.pid].Mount; v == nil || v.Image != "rbd/"+diskLazy.image() {
+		l.t.Errorf("the detached image is %+v, want %s", v, diskLazy.image())
+	}
+	silent := []finding{
+		{class: "detached_superblock", volume: wetLazy, health: "hung", holder: hidden.pid, how: "blocked", nameless: true},
+		{class: "detached_superblock", volume: diskLazy, health: "hung", holder: hiddenDisk.pid, how: "blocked"},
+		{class: "hung_mount", volume: disk, health: "hung", holder: onDisk.pid, how: "blocked"},
+	}
+	found := l.scan(append(silent,
+		finding{class: "hung_mount", volume: wet, health: "hung", holder: read.pid, how: "blocked"},
+		finding{class: "hung_mount", volume: wetFuse, health: "hung", holder: fused.pid, how: "blocked"}))
+	l.in("remedies", func(l *lab) {
+		l.follow(printed[read.pid].Remedies, "report: hung cephfs")
+		l.ended(read, "EIO")
+		l.ended(sync, "") // the kernel says success, though what it wrote is lost
+		l.follow(printed[fused.pid].Remedies, "report: hung ceph-fuse")
+		l.ended(fused, "ECONNABORTED")
+		// Of these only the server frees, and that is what is printed.
+		l.follow(printed[onDisk.pid].Remedies, "report: hung rbd")
+		l.follow(printed[hiddenDisk.pid].Remedies, "report: detached rbd")
+		l.follow(found[0].Remedies, "detached cephfs")
+		l.follow(found[1].Remedies, "detached rbd")
+		l.follow(found[2].Remedies, "hung rbd")
+		l.blockedStill(onDisk)
+		l.blockedStill(hiddenDisk)
+		l.blockedStill(hidden)
+	})
+	l.scan(silent)
+
+	l.cephlab("thaw")
+	l.ended(onDisk, "")
+	l.ended(hiddenDisk, "")
+	l.ended(hidden, "")
+	stale := l.scan([]finding{{class: "stale_rbd_device", volume: diskLazy, health: "unknown"}})
+	l.follow(stale[0].Remedies, "rbd device")
 	l.scan(nil)
 }
