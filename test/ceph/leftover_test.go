@@ -125,6 +125,7 @@ func leaveNothingYet(l *lab) {
 	for _, err := range []error{
 		os.MkdirAll(filepath.Join(tree, "dir"), 0o755),
 		os.WriteFile(filepath.Join(tree, "big"), bytes.Repeat([]byte("x"), 256<<10), 0o644),
+		os.WriteFile(filepath.Join(tree, "dirty"), bytes.Repeat([]byte("x"), 256<<10), 0o644),
 		os.WriteFile(image, nil, 0o644),
 		os.Truncate(image, 16<<20),
 	} {

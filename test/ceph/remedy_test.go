@@ -2,6 +2,7 @@ package ceph
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 )
@@ -44,11 +45,12 @@ type advice struct {
 	Volume *struct {
 		PV string `json:"pv"`
 	} `json:"volume"`
+	Group    string   `json:"group"`
 	Remedies []remedy `json:"remedies"`
 	Warnings []string `json:"warnings"`
 }
 
-// reported gives report's advice by thread.
+// reported gives report's advice by thread, and wants each wait explained.
 func (l *lab) reported() map[int]advice {
 	l.t.Helper()
 	o := l.guest(150*time.Second, toolPath+" report --pid all --fs all "+within(100*time.Second)+" -o json")
@@ -62,6 +64,13 @@ func (l *lab) reported() map[int]advice {
 	}
 	if err := json.Unmarshal([]byte(o.stdout), &r); err != nil || o.code != 3 {
 		l.t.Fatalf("report: status %d, %v: %s%s", o.code, err, o.stdout, o.stderr)
+	}
+	whole, err := parseReport([]byte(o.stdout))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, bad := range slices.Concat(unexplained(whole.Hangs), scattered(whole.Hangs)) {
+		l.t.Error(bad)
 	}
 	by := map[int]advice{}
 	for _, h := range r.Hangs {

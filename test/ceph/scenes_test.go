@@ -10,6 +10,7 @@ const (
 	inMDS, inMON, inFUSE = "ceph_mdsc_wait_request", "wait_generic_request", "request_wait_answer"
 	inUmount, inSessions = "ceph_mdsc_pre_umount", "ceph_mdsc_close_sessions"
 	inPage, inWriteback  = "folio_wait_bit_common", "folio_wait_writeback"
+	inReaddir, inCommit  = "ext4_readdir", "jbd2_log_wait_commit"
 )
 
 // sceneAnswering leaves behind what needs no silent server.
@@ -154,68 +155,5 @@ func (l *lab) sceneMON() {
 	l.follow(found[0].Remedies[1:], "hung df")
 	l.follow(printed[stat2.pid].Remedies[1:], "report: hung df")
 	l.ended(stat2, "EIO")
-	l.scan(nil)
-}
-
-// sceneOSD hangs reads and a sync: what MDS and monitors still answer, open and
-// statfs among it, does not help. Over rbd nothing but the OSD frees.
-func (l *lab) sceneOSD() {
-	// The first read of a mount asks whether it may read the pool at all, and what
-	// is open needs no OSD of ext4.
-	l.mustGuest(30*time.Second, "cat "+wet.point()+"/dir/file "+wetLazy.point()+"/dir/file "+wetFuse.point()+"/dir/file && ls -l "+disk.point()+" "+diskLazy.point())
-	// To write more than it may the client asks the MDS, whose journal is at the OSD.
-	sync := l.launch("/bin/hangop -after /run/lab/osd.go", "fsync", wet, "/dir/file")
-	l.mustGuest(20*time.Second, "for i in $(seq 100); do grep -q ready "+sync.out+" && exit 0; sleep 0.1; done; exit 1")
-	l.cephlab("freeze", "osd")
-	defer l.cephlab("thaw")
-	l.mustGuest(10*time.Second, "touch /run/lab/osd.go")
-	read := l.hang("read", wet, "/big", inPage)
-	l.waits(sync, inWriteback)
-	hidden := l.hang("read", wetLazy, "/big", inPage)
-	fused := l.hang("read", wetFuse, "/big", inFUSE, inPage)
-	onDisk := l.hang("read", disk, "/big", inPage)
-	hiddenDisk := l.hang("read", diskLazy, "/big", inPage)
-	l.mustGuest(20*time.Second, "umount -l "+wetLazy.point()+"; umount -l "+diskLazy.point())
-	time.Sleep(2 * time.Second)
-
-	printed := l.reported()
-	if v := printed[hiddenDisk.pid].Volume; v == nil || v.PV != diskLazy.volumeName() {
-		l.t.Errorf("the volume of the detached image is %+v, want %s", v, diskLazy.volumeName())
-	}
-	if v := printed[hiddenDisk.pid].Mount; v == nil || v.Image != "rbd/"+diskLazy.image() {
-		l.t.Errorf("the detached image is %+v, want %s", v, diskLazy.image())
-	}
-	silent := []finding{
-		{class: "detached_superblock", volume: wetLazy, health: "hung", holder: hidden.pid, how: "blocked", nameless: true},
-		{class: "detached_superblock", volume: diskLazy, health: "hung", holder: hiddenDisk.pid, how: "blocked"},
-		{class: "hung_mount", volume: disk, health: "hung", holder: onDisk.pid, how: "blocked"},
-	}
-	found := l.scan(append(silent,
-		finding{class: "hung_mount", volume: wet, health: "hung", holder: read.pid, how: "blocked"},
-		finding{class: "hung_mount", volume: wetFuse, health: "hung", holder: fused.pid, how: "blocked"}))
-	l.in("remedies", func(l *lab) {
-		l.follow(printed[read.pid].Remedies, "report: hung cephfs")
-		l.ended(read, "EIO")
-		l.ended(sync, "") // the kernel says success, though what it wrote is lost
-		l.follow(printed[fused.pid].Remedies, "report: hung ceph-fuse")
-		l.ended(fused, "ECONNABORTED")
-		// Of these only the server frees, and that is what is printed.
-		l.follow(printed[onDisk.pid].Remedies, "report: hung rbd")
-		l.follow(printed[hiddenDisk.pid].Remedies, "report: detached rbd")
-		l.follow(found[0].Remedies, "detached cephfs")
-		l.follow(found[1].Remedies, "detached rbd")
-		l.follow(found[2].Remedies, "hung rbd")
-		l.blockedStill(onDisk)
-		l.blockedStill(hiddenDisk)
-		l.blockedStill(hidden)
-	})
-	l.scan(silent)
-
-	l.cephlab("thaw")
-	l.ended(onDisk, "")
-	l.ended(hiddenDisk, "")
-	l.ended(hidden, "")
-	stale := l.scan([]finding{{class: "stale_rbd_device", volume: diskLazy, health: "unknown"}})
-	l.follow(stale[0].Remedies, "rbd device")
 	l.scan(nil)
 }
