@@ -3,8 +3,17 @@ package correlate
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"unicode/utf8"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	jsonv1 "github.com/go-json-experiment/json/v1"
 )
+
+// Each type here writes itself into the encoder of a report (MarshalJSONTo): a
+// MarshalJSON alone would have its text parsed and laid out anew at each level
+// of a report of 10,000 hangs. MarshalJSON gives the same to encoding/json.
 
 // Text is a string whose empty value means "unknown": it is null in JSON, never
 // "". Bytes that are not UTF-8 become U+FFFD there; see Path for the one place
@@ -19,42 +28,46 @@ func (t Text) Or(other string) string {
 	return string(t)
 }
 
-// MarshalJSON gives null for an unknown text.
-func (t Text) MarshalJSON() ([]byte, error) {
+// MarshalJSONTo gives null for an unknown text.
+func (t Text) MarshalJSONTo(enc *jsontext.Encoder) error {
 	if t == "" {
-		return []byte("null"), nil
+		return enc.WriteToken(jsontext.Null)
 	}
-	for i := range len(t) {
-		if t[i] < ' ' || t[i] >= 0x7f || t[i] == '"' || t[i] == '\\' {
-			return plainJSON(string(t))
-		}
-	}
-	return []byte(`"` + t + `"`), nil
+	return enc.WriteToken(jsontext.String(string(t)))
 }
+
+// MarshalJSON gives null for an unknown text.
+func (t Text) MarshalJSON() ([]byte, error) { return EncodeJSON(t) }
 
 // Number is a kernel identifier (mount ID, namespace inode) that is never 0:
 // 0 means "unknown" and is null in JSON.
 type Number uint32
 
-// MarshalJSON gives null for an unknown number.
-func (n Number) MarshalJSON() ([]byte, error) {
+// MarshalJSONTo gives null for an unknown number.
+func (n Number) MarshalJSONTo(enc *jsontext.Encoder) error {
 	if n == 0 {
-		return []byte("null"), nil
+		return enc.WriteToken(jsontext.Null)
 	}
-	return json.Marshal(uint32(n))
+	return enc.WriteToken(jsontext.Uint(uint64(n)))
 }
+
+// MarshalJSON gives null for an unknown number.
+func (n Number) MarshalJSON() ([]byte, error) { return EncodeJSON(n) }
 
 // List is a slice that is [] in JSON when empty, because nothing found is not
 // the same as not known. A plain []T can be assigned to it.
 type List[T any] []T
 
-// MarshalJSON gives [] for an empty list.
-func (l List[T]) MarshalJSON() ([]byte, error) {
+// MarshalJSONTo gives [] for an empty list.
+func (l List[T]) MarshalJSONTo(enc *jsontext.Encoder) error {
 	if len(l) == 0 {
-		return []byte("[]"), nil
+		return enc.WriteValue(jsontext.Value("[]"))
 	}
-	return json.Marshal([]T(l))
+	return jsonv2.MarshalEncode(enc, []T(l))
 }
+
+// MarshalJSON gives [] for an empty list.
+func (l List[T]) MarshalJSON() ([]byte, error) { return EncodeJSON(l) }
 
 // UnmarshalJSON gives nil for an empty list.
 func (l *List[T]) UnmarshalJSON(data []byte) error {
@@ -72,13 +85,16 @@ func (l *List[T]) UnmarshalJSON(data []byte) error {
 // Counts is a set of counters by name, {} in JSON when nothing was counted.
 type Counts map[string]uint64
 
-// MarshalJSON gives {} for an empty set.
-func (c Counts) MarshalJSON() ([]byte, error) {
+// MarshalJSONTo gives {} for an empty set.
+func (c Counts) MarshalJSONTo(enc *jsontext.Encoder) error {
 	if len(c) == 0 {
-		return []byte("{}"), nil
+		return enc.WriteValue(jsontext.Value("{}"))
 	}
-	return json.Marshal(map[string]uint64(c))
+	return jsonv2.MarshalEncode(enc, map[string]uint64(c))
 }
+
+// MarshalJSON gives {} for an empty set.
+func (c Counts) MarshalJSON() ([]byte, error) { return EncodeJSON(c) }
 
 // UnmarshalJSON gives nil for an empty set.
 func (c *Counts) UnmarshalJSON(data []byte) error {
@@ -102,14 +118,17 @@ type pathJSON struct {
 	Bytes     []byte `json:"bytes,omitempty"`
 }
 
-// MarshalJSON adds "bytes" (base64) when the path is not valid UTF-8.
-func (p Path) MarshalJSON() ([]byte, error) {
+// MarshalJSONTo adds "bytes" (base64) when the path is not valid UTF-8.
+func (p Path) MarshalJSONTo(enc *jsontext.Encoder) error {
 	out := pathJSON{Value: p.Value, Source: p.Source, Truncated: p.Truncated}
 	if !utf8.ValidString(string(p.Value)) {
 		out.Bytes = []byte(p.Value)
 	}
-	return plainJSON(out)
+	return jsonv2.MarshalEncode(enc, &out)
 }
+
+// MarshalJSON adds "bytes" (base64) when the path is not valid UTF-8.
+func (p Path) MarshalJSON() ([]byte, error) { return EncodeJSON(p) }
 
 // UnmarshalJSON is the reverse of MarshalJSON.
 func (p *Path) UnmarshalJSON(data []byte) error {
@@ -126,12 +145,19 @@ func (p *Path) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// plainJSON leaves it to the outer encoder whether "<" and ">", which stand in
-// stacks and shell commands, are escaped.
-func plainJSON(v any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	err := enc.Encode(v)
-	return bytes.TrimRight(b.Bytes(), "\n"), err
+// EncodeJSON gives the JSON of anything in a report in one line, with the rules
+// of encoding/json but for "<" and ">", which stand in stacks and shell
+// commands and which only HTML needs escaped.
+func EncodeJSON(v any, layout ...jsontext.Options) ([]byte, error) {
+	return jsonv2.Marshal(v, jsonOptions(layout)...)
+}
+
+// EncodeJSONTo writes what EncodeJSON gives piece by piece: the whole text of a
+// report of 10,000 hangs would be larger than all else the tool holds.
+func EncodeJSONTo(w io.Writer, v any, layout ...jsontext.Options) error {
+	return jsonv2.MarshalWrite(w, v, jsonOptions(layout)...)
+}
+
+func jsonOptions(layout []jsontext.Options) []jsonv2.Options {
+	return append([]jsonv2.Options{jsonv1.DefaultOptionsV1(), jsontext.EscapeForHTML(false), jsontext.EscapeForJS(false)}, layout...)
 }

@@ -27,12 +27,7 @@ func WriteScan(w io.Writer, form Form, s *correlate.Scan, o Options) error {
 	case FormName:
 		return scanNames(w, s)
 	case FormJSON:
-		text, err := plainJSON(s, "", "  ")
-		if err != nil {
-			return err
-		}
-		_, err = w.Write(append(text, '\n'))
-		return err
+		return jsonValue(w, s)
 	case FormYAML:
 		text, err := yaml.Marshal(s)
 		if err != nil {

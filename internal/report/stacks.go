@@ -1,7 +1,6 @@
 package report
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"sort"
@@ -22,10 +21,7 @@ func Stacks(w io.Writer, form Form, d *facts.StackDump, o Options) error {
 		whole.Processes = append([]facts.ProcessStacks{}, d.Processes...)
 		whole.Skipped = append([]facts.Skipped{}, d.Skipped...)
 		whole.Degraded = append([]string{}, d.Degraded...)
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		enc.SetEscapeHTML(false)
-		return enc.Encode(whole)
+		return jsonValue(w, whole)
 	case FormPprof:
 		return writeProfile(w, stackSamples(d), "threads", "count", d.TakenAt)
 	case FormFolded:

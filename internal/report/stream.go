@@ -56,7 +56,7 @@ func asEvents(r *correlate.Report) []*correlate.Event {
 
 // EventNDJSON writes one event as one line of JSON, in one Write.
 func EventNDJSON(w io.Writer, e *correlate.Event) error {
-	text, err := plainJSON(e, "", "")
+	text, err := correlate.EncodeJSON(e)
 	if err != nil {
 		return err
 	}

@@ -2,12 +2,11 @@ package report
 
 import (
 	"bufio"
-	"bytes"
-	"encoding/json"
 	"io"
 	"reflect"
 	"strings"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"sigs.k8s.io/yaml"
 
 	"github.com/hangtrace/hangtrace/internal/correlate"
@@ -42,56 +41,15 @@ func fields(r *correlate.Report) []field {
 }
 
 // JSON writes a report as one indented JSON object, as docs/schema describes.
-func JSON(w io.Writer, r *correlate.Report) error {
+func JSON(w io.Writer, r *correlate.Report) error { return jsonValue(w, r) }
+
+func jsonValue(w io.Writer, v any) error {
 	b := bufio.NewWriter(w)
-	separator := "{\n"
-	for _, f := range fields(r) {
-		_, _ = b.WriteString(separator + `  "` + f.name + `": `)
-		separator = ",\n"
-		if err := jsonField(b, f); err != nil {
-			return err
-		}
-	}
-	_, _ = b.WriteString("\n}\n")
-	return b.Flush()
-}
-
-func jsonField(b *bufio.Writer, f field) error {
-	if !f.isList || len(f.elements) == 0 {
-		return jsonValue(b, f.value, "  ")
-	}
-	separator := "[\n"
-	for _, element := range f.elements {
-		_, _ = b.WriteString(separator + "    ")
-		separator = ",\n"
-		if err := jsonValue(b, element, "    "); err != nil {
-			return err
-		}
-	}
-	_, err := b.WriteString("\n  ]")
-	return err
-}
-
-func jsonValue(b *bufio.Writer, v any, prefix string) error {
-	text, err := plainJSON(v, prefix, "  ")
-	if err != nil {
+	if err := correlate.EncodeJSONTo(b, v, jsontext.WithIndent("  ")); err != nil {
 		return err
 	}
-	_, err = b.Write(text)
-	return err
-}
-
-// plainJSON is json.Marshal without the escapes that only HTML needs, which
-// make a "->" in a stack or a shell command unreadable.
-func plainJSON(v any, prefix, step string) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent(prefix, step)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimRight(b.Bytes(), "\n"), nil
+	_ = b.WriteByte('\n')
+	return b.Flush()
 }
 
 // YAML writes a report as one YAML document with the fields of JSON.
