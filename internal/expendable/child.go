@@ -2,9 +2,11 @@ package expendable
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"strconv"
 	"unsafe"
@@ -12,11 +14,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hello is the first line on the child's input.
+// hello is the first line on the child's input, and the first line of each
+// further turn.
 type hello struct {
 	Name string `json:"name"` // what the child calls itself
 	Proc string `json:"proc"` // where /proc is
+	// First is the index of the first request of the turn: what a handler of an
+	// earlier turn says too late is then no answer to this one.
+	First int `json:"first,omitempty"`
+	// Requests is how many there are in the turn; 0: not known.
+	Requests int `json:"requests,omitempty"`
 }
+
+// helloPrefix begins a hello and no request.
+const helloPrefix = `{"name":`
+
+// idleName is the name of a child that is asked nothing: none that a later run
+// takes for one that hangs.
+const idleName = namePrefix + "idle"
 
 // A Handler does a request inside the child, where it may block for ever. It
 // may emit parts of the answer before it returns the rest.
@@ -26,24 +41,43 @@ type Handler func(req Request, emit func(Answer)) (Answer, error)
 // exit code. more adds operations to those of this package.
 func Main(stdin io.Reader, stdout io.Writer, more map[Op]Handler) int {
 	in := bufio.NewReaderSize(stdin, 64<<10)
+	settle()
 	var h hello
-	if line, err := in.ReadBytes('\n'); err != nil || json.Unmarshal(line, &h) != nil {
+	line, err := in.ReadBytes('\n')
+	if err != nil || json.Unmarshal(line, &h) != nil {
 		fmt.Fprintln(stdout, ChildCommand+" is started by the program itself, not by hand")
 		return 2
 	}
-	settle(h.Name)
 	handlers := builtin(h.Proc)
-	for op, handler := range more {
-		handlers[op] = handler
-	}
-	for index := 0; ; index++ {
-		line, err := in.ReadBytes('\n')
-		if err != nil {
+	maps.Copy(handlers, more)
+	for {
+		setName(h.Name)
+		if line, err = turn(in, h, handlers, stdout); err != nil {
+			return 1
+		}
+		if h = (hello{}); json.Unmarshal(line, &h) != nil {
 			return 0 // the parent is done, or gone
 		}
+	}
+}
+
+// turn does the requests that follow one hello and returns the next, or nothing
+// at the end of the input.
+func turn(in *bufio.Reader, h hello, handlers map[Op]Handler, stdout io.Writer) (next []byte, err error) {
+	for index := h.First; ; index++ {
+		line, err := in.ReadBytes('\n')
+		if err != nil {
+			return nil, nil
+		}
+		if bytes.HasPrefix(line, []byte(helloPrefix)) {
+			return line, nil
+		}
 		answer := serve(handlers, index, line, stdout)
-		if write(stdout, answer) != nil {
-			return 1
+		if index+1 == h.First+h.Requests {
+			setName(idleName)
+		}
+		if err := write(stdout, answer); err != nil {
+			return nil, err
 		}
 	}
 }
@@ -65,14 +99,17 @@ type child struct {
 
 // settle makes the process one that nobody misses. Each step may fail without
 // harm; the parent copes with a child that skipped them.
-func settle(name string) {
+func settle() {
 	// The attribute set at the start does not survive the exec of a file with
 	// capabilities.
 	_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
 	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
 	closeInherited()
-	// A later run finds the child by this name. It must be the first thread
-	// that bears it, and this one may be another.
+}
+
+// setName is how a later run finds the child. It must be the first thread that
+// bears the name, and this one may be another.
+func setName(name string) {
 	if err := os.WriteFile("/proc/self/comm", []byte(name), 0); err != nil {
 		if b, err := unix.BytePtrFromString(name); err == nil {
 			_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(b)), 0, 0, 0)

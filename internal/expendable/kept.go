@@ -31,8 +31,8 @@ func (r *Runner) Keep(key string) (*Kept, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Kept{runner: r, p: p, in: bufio.NewReaderSize(p.answers, 64<<10)}
-	if err := k.send(hello{Name: childName(key), Proc: r.opts.Proc.Root()}); err != nil {
+	k := &Kept{runner: r, p: p, in: bufio.NewReaderSize(p.answers, 64<<10), index: p.first}
+	if err := k.send(hello{Name: childName(key), Proc: r.opts.Proc.Root(), First: p.first}); err != nil {
 		k.end(err)
 		return nil, k.err
 	}
@@ -127,8 +127,7 @@ func (k *Kept) end(why error) {
 		return
 	}
 	k.err = why
-	_ = k.p.requests.Close()
-	_ = k.p.answers.Close()
+	k.p.hangUp()
 	k.runner.end(k.p)
 }
 

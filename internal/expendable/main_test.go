@@ -19,6 +19,7 @@ const (
 	opCrash Op = "test-crash" // panics elsewhere
 	opSelf  Op = "test-self"  // describes the child
 	opJunk  Op = "test-junk"  // answers a request that was not asked
+	opLate  Op = "test-late"  // says more after its answer, as soon as the FIFO at Path is opened
 )
 
 func TestMain(m *testing.M) {
@@ -32,6 +33,7 @@ func TestMain(m *testing.M) {
 }
 
 type self struct {
+	PID       int
 	Comm, Cwd string
 	Env       []string
 	FDs       []int // without close-on-exec
@@ -58,8 +60,15 @@ func testOps() map[Op]Handler {
 			os.Stdout.WriteString(`{"index":7}` + "\n")
 			select {}
 		},
+		opLate: func(req Request, emit func(Answer)) (Answer, error) {
+			go func() {
+				_, _ = os.Open(string(req.Path))
+				emit(Answer{Code: 1})
+			}()
+			return Answer{}, nil
+		},
 		opSelf: func(Request, func(Answer)) (Answer, error) {
-			s := self{Env: os.Environ()}
+			s := self{PID: os.Getpid(), Env: os.Environ()}
 			comm, _ := os.ReadFile("/proc/" + strconv.Itoa(os.Getpid()) + "/comm")
 			s.Comm = strings.TrimSpace(string(comm))
 			s.Cwd, _ = os.Getwd()

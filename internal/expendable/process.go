@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -33,6 +34,11 @@ type process struct {
 	requests *os.File
 	answers  *os.File
 	words    []byte
+	// first is the index of the next request: those of earlier turns are before
+	// it.
+	first int
+	// reused tells that it was idle before it got these requests.
+	reused bool
 }
 
 type answers struct {
@@ -80,8 +86,9 @@ func start(opts Options) (pid int, requests, replies *os.File, err error) {
 }
 
 // converse sends the requests and reads answers until all have come, the
-// context ends or the child does.
-func (p *process) converse(ctx context.Context, opts Options, reqs []Request, got *answers) error {
+// context ends or the child does. whole tells that the child has answered all
+// of them and can be asked more.
+func (p *process) converse(ctx context.Context, opts Options, reqs []Request, got *answers) (whole bool, err error) {
 	stop := context.AfterFunc(ctx, func() {
 		// Both ends are pipes, which have deadlines.
 		past := time.Unix(1, 0)
@@ -89,25 +96,27 @@ func (p *process) converse(ctx context.Context, opts Options, reqs []Request, go
 		_ = p.answers.SetDeadline(past)
 	})
 	defer stop()
-	input, err := encode(hello{Name: childName(p.key), Proc: opts.Proc.Root()}, reqs)
+	input, err := encode(hello{Name: childName(p.key), Proc: opts.Proc.Root(), First: p.first, Requests: len(reqs)}, reqs)
 	if err != nil {
-		return err
+		return false, err
 	}
-	sent := make(chan struct{})
+	sent := make(chan error, 1)
 	go func() {
-		defer close(sent)
 		// What it could not send it will not answer.
-		_, _ = p.requests.Write(input)
-		_ = p.requests.Close()
+		_, err := p.requests.Write(input)
+		sent <- err
 	}()
 	err = p.listen(got)
-	_ = p.requests.SetDeadline(time.Unix(1, 0))
-	_ = p.answers.Close()
-	<-sent
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	whole = !slices.Contains(got.final, false)
+	if !whole {
+		_ = p.requests.SetDeadline(time.Unix(1, 0))
 	}
-	return err
+	whole = <-sent == nil && err == nil && stop() && whole && len(p.words) == 0
+	p.first += len(reqs)
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
+	return whole, err
 }
 
 func encode(h hello, reqs []Request) ([]byte, error) {
@@ -139,7 +148,7 @@ func (p *process) listen(got *answers) error {
 			p.words = append(p.words, line[:min(len(line), wordsLimit-len(p.words))]...)
 			continue
 		}
-		if a.Index < 0 || a.Index >= len(got.list) || got.final[a.Index] {
+		if a.Index -= p.first; a.Index < 0 || a.Index >= len(got.list) || got.final[a.Index] {
 			return fmt.Errorf("answers of child %d: answer to request %d not expected", p.pid, a.Index)
 		}
 		got.list[a.Index].Index = a.Index
@@ -157,6 +166,12 @@ func (p *process) listen(got *answers) error {
 		return fmt.Errorf("answers of child %d: %w", p.pid, err)
 	}
 	return nil
+}
+
+// hangUp closes this side of the pipes.
+func (p *process) hangUp() {
+	_ = p.requests.Close()
+	_ = p.answers.Close()
 }
 
 // kill needs no pidfd: the PID is not given out again before reap.

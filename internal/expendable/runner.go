@@ -47,6 +47,10 @@ type Options struct {
 	// These fields are optional: this program, with ChildCommand.
 	Exe  string
 	Args []string
+	// Reuse has a child that answered everything do the next requests, too,
+	// whatever their key: to start one costs more than most answers. Call
+	// Release when no more are to come. This field is optional.
+	Reuse bool
 	// Grace is how long a killed child may take to die before it is given
 	// up. This field is optional: 100 ms.
 	Grace time.Duration
@@ -59,6 +63,7 @@ type Runner struct {
 
 	mu       sync.Mutex
 	children map[string]*process // by key: running or abandoned
+	idle     []*process          // alive, and asked nothing
 	earlier  map[string]earlier  // by name, as of scanned
 	scanned  time.Time
 }
@@ -142,13 +147,23 @@ func (r *Runner) converse(ctx context.Context, key string, reqs []Request, askin
 		return unanswered(reqs, nil, "not asked: "+err.Error()), err
 	}
 	got := &answers{list: make([]Answer, len(reqs)), final: make([]bool, len(reqs)), asking: asking}
-	err = p.converse(ctx, r.opts, reqs, got)
+	whole, err := p.converse(ctx, r.opts, reqs, got)
+	if whole && r.keepIdle(p) {
+		return got.list, nil
+	}
+	if err == nil && p.reused && !slices.Contains(got.final, true) && len(p.words) == 0 {
+		// It died while it was idle, without any fault of these requests.
+		p.hangUp()
+		r.end(p)
+		return r.converse(ctx, key, reqs, asking)
+	}
 	next := slices.Index(got.final, false)
 	if next >= 0 {
 		r.mu.Lock()
 		p.doing = reqs[next].String()
 		r.mu.Unlock()
 	}
+	p.hangUp()
 	ended := r.end(p)
 	if next < 0 {
 		return got.list, nil
@@ -200,16 +215,24 @@ func (r *Runner) Abandoned() []Child {
 	return out
 }
 
-// begin reserves the key and starts a child.
+// begin reserves the key and takes or starts a child.
 func (r *Runner) begin(key, doing string) (*process, error) {
 	p := &process{key: key, doing: doing, since: time.Now()}
 	if err := r.reserve(p); err != nil {
 		return nil, err
 	}
+	if r.takeIdle(p) {
+		return p, nil
+	}
+	return r.launch(p)
+}
+
+// launch starts a child for what is reserved.
+func (r *Runner) launch(p *process) (*process, error) {
 	pid, requests, replies, err := start(r.opts)
 	if err != nil {
 		r.forget(p)
-		return nil, fmt.Errorf("start a child to ask about %s: %w", key, err)
+		return nil, fmt.Errorf("start a child to ask about %s: %w", p.key, err)
 	}
 	self, _ := r.opts.Proc.Process(pid)
 	r.mu.Lock()
