@@ -175,7 +175,7 @@ func (e *examiner) symbols(s *loader.Snapshotter, addrs []uint64, lost string) {
 
 func (e *examiner) walker() {
 	const name, lost = "walk over kernel structures", "which request to which server a thread waits for, and exact holders of locks (Linux 5.17, module BTF)"
-	w, err := loader.NewWalker()
+	w, err := loader.NewWalker(nil)
 	if err != nil {
 		e.check(GroupKernel, name, short(err), "", lost)
 		return

@@ -33,6 +33,9 @@ type SnapshotOptions struct {
 	// RunningStacks reads the stacks of threads that can run, too. This field
 	// is optional.
 	RunningStacks bool
+	// Types are those of this kernel. This field is optional: they are read
+	// anew.
+	Types *Types
 }
 
 // Snapshotter runs the task and file iterators. It attaches nothing.
@@ -108,7 +111,12 @@ func loadSnapshot(opts SnapshotOptions, v variant) (*Snapshotter, error) {
 	if err := spec.Variables["cfg"].Set(cfg); err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	coll, err := ebpf.NewCollection(spec)
+	var load ebpf.CollectionOptions
+	if opts.Types != nil {
+		load.Cache = opts.Types.cache
+		opts.Types = nil
+	}
+	coll, err := ebpf.NewCollectionWithOptions(spec, load)
 	if err != nil {
 		return nil, err
 	}

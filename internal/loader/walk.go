@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/rlimit"
 
 	"github.com/hangtrace/hangtrace/internal/facts"
@@ -58,11 +59,14 @@ var walkOrder = []string{"walk_supers", "walk_cephfs", "walk_threads", "walk_rbd
 
 // NewWalker loads the programs whose types this kernel has. It returns
 // ErrNotSupported before Linux 5.17, without BTF, without the rights, and under
-// lockdown in confidentiality mode.
-func NewWalker() (*Walker, error) {
+// lockdown in confidentiality mode. Without types they are read anew.
+func NewWalker(types *Types) (*Walker, error) {
 	_ = rlimit.RemoveMemlock() // see NewSnapshotter
 	w := &Walker{missing: make(map[string]string)}
-	if err := w.load(); err != nil {
+	if types == nil {
+		types = &Types{cache: btf.NewCache()}
+	}
+	if err := w.load(types.cache); err != nil {
 		return nil, fmt.Errorf("walker: %w", walkNotSupported(err))
 	}
 	if err := w.prepare(); err != nil {

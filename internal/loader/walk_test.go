@@ -22,7 +22,7 @@ import (
 func newWalker(t testing.TB) *Walker {
 	t.Helper()
 	testkit.NeedBPF(t)
-	w, err := NewWalker()
+	w, err := NewWalker(nil)
 	if errors.Is(err, ErrNotSupported) && os.Getenv("HANGTRACE_KERNEL") == "5.10" {
 		t.Skip(err)
 	}

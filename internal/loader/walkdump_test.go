@@ -18,7 +18,7 @@ func TestWalkDump(t *testing.T) {
 		t.Skip("HANGTRACE_WALK_DUMP is not set")
 	}
 	began := time.Now()
-	w, err := NewWalker()
+	w, err := NewWalker(nil)
 	require.NoError(t, err)
 	defer w.Close()
 	fmt.Printf("loaded in %v\n", time.Since(began).Round(time.Millisecond))

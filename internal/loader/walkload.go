@@ -3,7 +3,9 @@ package loader
 import (
 	"errors"
 	"fmt"
-	"regexp"
+	"maps"
+	"slices"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -29,43 +31,80 @@ var walkModules = map[string]walkModule{
 	"walk_fuses":   {"fuse", "fuse_conn", "requests of FUSE connections"},
 }
 
-// failedProgram finds in a collection's error which program was refused.
-var failedProgram = regexp.MustCompile(`program (walk_\w+): `)
-
-// load drops, one after the other, the programs that this kernel does not
-// take; the walk of the super blocks must be taken.
-func (w *Walker) load() error {
+// load makes the maps, and then checks the programs beside each other, as that is
+// what takes long. Programs that this kernel does not take are left out; the walk
+// of the super blocks must be taken.
+func (w *Walker) load(cache *btf.Cache) error {
 	spec, err := bpf.LoadWalk()
 	if err != nil {
 		return fmt.Errorf("embedded object: %w", err)
 	}
-	opts, err := w.types(spec)
+	opts, err := w.types(spec, cache)
 	if err != nil {
 		return err
 	}
-	for {
-		w.coll, err = ebpf.NewCollectionWithOptions(spec, opts)
-		if err == nil {
-			w.rememberOffsets(spec)
-			return nil
-		}
-		name := refused(err)
-		if errors.Is(err, unix.EPERM) || lockedDown(err) || name == "" || name == "walk_supers" || spec.Programs[name] == nil {
-			return err
-		}
-		delete(spec.Programs, name)
-		w.missing[name] = lost(name, "this kernel refuses the program that reads them")
-		if _, ok := walkModules[name]; !ok {
-			w.degrade(w.missing[name])
+	programs := spec.Programs
+	spec.Programs = nil
+	if w.coll, err = ebpf.NewCollectionWithOptions(spec.Copy(), opts); err != nil {
+		return err
+	}
+	w.rememberOffsets(spec)
+	opts.MapReplacements = w.coll.Maps
+	names := slices.Sorted(maps.Keys(programs))
+	loaded, errs := make([]*ebpf.Program, len(names)), make([]error, len(names))
+	var wg sync.WaitGroup
+	for i, name := range names {
+		wg.Go(func() {
+			one := spec.Copy()
+			one.Programs = map[string]*ebpf.ProgramSpec{name: programs[name]}
+			loaded[i], errs[i] = loadOne(one, opts, name)
+		})
+	}
+	wg.Wait()
+	w.coll.Programs = make(map[string]*ebpf.Program)
+	for i, name := range names {
+		if loaded[i] != nil {
+			w.coll.Programs[name] = loaded[i]
 		}
 	}
+	for i, name := range names {
+		if err := w.leaveOut(name, errs[i]); err != nil {
+			w.coll.Close()
+			return err
+		}
+	}
+	return nil
+}
+
+func loadOne(spec *ebpf.CollectionSpec, opts ebpf.CollectionOptions, name string) (*ebpf.Program, error) {
+	c, err := ebpf.NewCollectionWithOptions(spec, opts)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	return c.DetachProgram(name), nil
+}
+
+// leaveOut remembers why a program is missing; it returns the error where none
+// of them can do without.
+func (w *Walker) leaveOut(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, unix.EPERM) || lockedDown(err) || name == "walk_supers" {
+		return err
+	}
+	w.missing[name] = lost(name, "this kernel refuses the program that reads them")
+	if _, ok := walkModules[name]; !ok {
+		w.degrade(w.missing[name])
+	}
+	return nil
 }
 
 // types loads the kernel's types and those of the few modules in question: the
 // library's own default is every module of the node.
-func (w *Walker) types(spec *ebpf.CollectionSpec) (ebpf.CollectionOptions, error) {
-	var opts ebpf.CollectionOptions
-	cache := btf.NewCache()
+func (w *Walker) types(spec *ebpf.CollectionSpec, cache *btf.Cache) (ebpf.CollectionOptions, error) {
+	opts := ebpf.CollectionOptions{Cache: cache}
 	kernel, err := cache.Kernel()
 	if err != nil {
 		return opts, fmt.Errorf("kernel types: %w", err)
@@ -91,14 +130,6 @@ func (w *Walker) types(spec *ebpf.CollectionSpec) (ebpf.CollectionOptions, error
 func knows(types *btf.Spec, name string) bool {
 	_, err := types.AnyTypesByName(name)
 	return err == nil
-}
-
-// refused names the program that an error of the whole collection is about.
-func refused(err error) string {
-	if m := failedProgram.FindStringSubmatch(err.Error()); m != nil {
-		return m[1]
-	}
-	return ""
 }
 
 func lost(program, why string) string {

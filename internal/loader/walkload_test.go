@@ -184,7 +184,7 @@ func BenchmarkWalk(b *testing.B) {
 func BenchmarkNewWalker(b *testing.B) {
 	testkit.NeedBPF(b)
 	for b.Loop() {
-		w, err := NewWalker()
+		w, err := NewWalker(nil)
 		if err != nil {
 			b.Fatal(err)
 		}
