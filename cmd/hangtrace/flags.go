@@ -88,7 +88,7 @@ func captureOptions(c *cli.Context) (capture.Options, error) {
 	}
 	p := proc.New("/proc")
 	return capture.Options{
-		Proc: p, Sys: "/sys", Runner: expendable.NewRunner(expendable.Options{Proc: p}), Backend: c.String("backend"),
+		Proc: p, Sys: "/sys", Runner: expendable.NewRunner(expendable.Options{Proc: p, Reuse: true}), Backend: c.String("backend"),
 		KubeletRoot: c.String("kubelet-root"), Judge: judge, ProbeNetwork: hasFlag(c.Command.Flags, "probe-network") && c.Bool("probe-network"),
 	}, nil
 }

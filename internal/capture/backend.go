@@ -47,7 +47,7 @@ const (
 	BackendProc = "proc"
 )
 
-func newBackend(opts *Options, ask asker) (backend, error) {
+func newBackend(opts *Options, types *loader.Types, ask asker) (backend, error) {
 	if opts.Backend == BackendProc {
 		return &procBackend{opts: opts, ask: ask, why: "asked for"}, nil
 	}
@@ -60,7 +60,7 @@ func newBackend(opts *Options, ask asker) (backend, error) {
 		}
 		return &procBackend{opts: opts, ask: ask, why: why}, nil
 	}
-	s, err := loader.NewSnapshotter(loader.SnapshotOptions{All: opts.Targets.All, KernelThreads: opts.Targets.KernelThreads, Children: opts.Children})
+	s, err := loader.NewSnapshotter(loader.SnapshotOptions{All: opts.Targets.All, KernelThreads: opts.Targets.KernelThreads, Children: opts.Children, Types: types})
 	if err == nil {
 		b := &bpfBackend{s: s, proc: opts.Proc}
 		return b, b.setTargets(opts.Targets)

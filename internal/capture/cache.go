@@ -54,8 +54,8 @@ type cache struct {
 	jammed     map[int]bool
 	kubeletPID int
 	noKubelet  time.Time // when none was found: looking reads all of /proc
-	kube       *facts.Kube
-	kubeRead   time.Time
+	pods       *podList
+	podsRead   time.Time
 	daemons    []facts.FuseDaemon
 	volumeData map[string]*facts.VolumeData // by path; nil: there is none
 	ceph       *cephCache

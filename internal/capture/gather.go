@@ -18,7 +18,8 @@ import (
 )
 
 // gather reads what the suspects of a snapshot need: first what cannot block,
-// then user memory and files through expendable children.
+// then user memory and files through expendable children. Pods and stacks, which
+// depend on little else, are asked for beside the rest.
 func (s *Session) gather(ctx context.Context, snap *facts.Snapshot) {
 	skip := func(what string, err error) {
 		snap.Skipped = append(snap.Skipped, facts.Skipped{What: what, Why: err.Error()})
@@ -40,6 +41,7 @@ func (s *Session) gather(ctx context.Context, snap *facts.Snapshot) {
 		return
 	}
 	s.startWalker()
+	pods := s.askPods(ctx)
 	s.devices(snap, skip)
 	s.fuseDaemons(ctx, snap, suspects)
 	s.openFiles(snap, suspects, skip)
@@ -48,12 +50,13 @@ func (s *Session) gather(ctx context.Context, snap *facts.Snapshot) {
 	defer s.askHealth(ctx, snap, suspects)()
 	s.userMemory(ctx, snap, suspects)
 	s.resolve(ctx, snap, suspects)
+	stacks := s.askStacks(ctx, snap, suspects)
 	// Behind the paths, as it may take long until the walker is loaded; before the
 	// volumes, which it may name.
 	s.walk(ctx, snap, suspects)
 	s.storageFacts(ctx, snap, suspects, skip)
-	s.kube(ctx, snap, skip)
-	s.userStacks(ctx, snap, suspects)
+	s.kube(ctx, snap, pods, skip)
+	stacks()
 }
 
 // detail has the proc backend read calls and stacks of the threads that its

@@ -54,19 +54,33 @@ func (s *Session) hostPID() int {
 	return 1
 }
 
+// askPods begins to ask who is who, unless that is known, and returns what waits
+// for it.
+func (s *Session) askPods(ctx context.Context) (finish func() podList) {
+	if s.cache.pods != nil && time.Since(s.cache.podsRead) < kubeFresh {
+		return func() podList { return *s.cache.pods }
+	}
+	host := s.hostPID()
+	answer := make(chan podList, 1)
+	go func() { answer <- s.pods(ctx, host) }()
+	return func() podList {
+		p := <-answer
+		known := podList{pods: p.pods, sources: p.sources} // what was not read is said once
+		s.cache.pods, s.cache.podsRead = &known, time.Now()
+		s.cache.volumeData = make(map[string]*facts.VolumeData)
+		return p
+	}
+}
+
 // kube reads the traces of Kubernetes that name pods and volumes.
-func (s *Session) kube(ctx context.Context, snap *facts.Snapshot, skip func(string, error)) {
+func (s *Session) kube(ctx context.Context, snap *facts.Snapshot, pods func() podList, skip func(string, error)) {
 	host := s.hostPID()
 	s.process(snap, host)
 	k := &facts.Kube{RootDirs: s.rootDirs(snap)}
 	snap.Kube = k
-	if s.cache.kube != nil && time.Since(s.cache.kubeRead) < kubeFresh {
-		k.Pods, k.PodSources = s.cache.kube.Pods, s.cache.kube.PodSources
-	} else {
-		s.pods(ctx, host, k, skip)
-		s.cache.kube, s.cache.kubeRead = k, time.Now()
-		s.cache.volumeData = make(map[string]*facts.VolumeData)
-	}
+	list := pods()
+	k.Pods, k.PodSources = list.pods, list.sources
+	snap.Skipped = append(snap.Skipped, list.skipped...)
 	if paths, err := correlate.VolumeDataPaths(snap, s.opts.Judge); err == nil && len(paths) > 0 {
 		s.volumeData(ctx, host, k, paths, skip)
 	}
@@ -82,10 +96,11 @@ func (s *Session) inventory(ctx context.Context, snap *facts.Snapshot, skip func
 	if !s.opts.Again || snap.Kube != nil || len(snap.Mounts) == 0 {
 		return
 	}
+	pods := s.askPods(ctx)
 	if len(snap.Blocks) == 0 {
 		s.devices(snap, skip)
 	}
-	s.kube(ctx, snap, skip)
+	s.kube(ctx, snap, pods, skip)
 	if paths, err := correlate.MountedVolumeData(snap, s.opts.Judge); err == nil && len(paths) > 0 {
 		s.volumeData(ctx, s.hostPID(), snap.Kube, paths, skip)
 	}
@@ -164,17 +179,17 @@ func kubeletArgs(opts Options, pid int) []string {
 
 // pods asks who is who: the directory names of /var/log/pods, which outlive
 // their pods for a while, and the container runtime, which knows their state.
-func (s *Session) pods(ctx context.Context, host int, k *facts.Kube, skip func(string, error)) {
+func (s *Session) pods(ctx context.Context, host int) (k podList) {
 	req := expendable.Request{Op: expendable.OpReaddir, Root: hostRoot(host), Path: "/var/log/pods", Max: podLogsMost}
 	answers, err := s.opts.Runner.Do(ctx, "pod-logs", []expendable.Request{req}, childDeadline(ctx))
 	switch {
 	case err != nil:
-		skip("/var/log/pods", err)
+		k.skip("/var/log/pods", err)
 	case answers[0].Err == "":
-		k.PodSources = append(k.PodSources, kube.SourcePodLogs)
+		k.sources = append(k.sources, kube.SourcePodLogs)
 		for _, e := range answers[0].Entries {
 			if p, ok := kube.ParsePodLogDir(string(e.Name)); ok {
-				k.Pods = append(k.Pods, p)
+				k.pods = append(k.pods, p)
 			}
 		}
 	}
@@ -182,13 +197,25 @@ func (s *Session) pods(ctx context.Context, host int, k *facts.Kube, skip func(s
 	if sockets == nil {
 		sockets = kube.DefaultSockets()
 	}
-	s.runtimes(ctx, host, sockets, k, skip)
-	s.kubeletPods(ctx, host, k, skip)
+	s.runtimes(ctx, host, sockets, &k)
+	s.kubeletPods(ctx, host, &k)
+	return k
+}
+
+// podList is who is who, and what could not be asked.
+type podList struct {
+	pods    []facts.Pod
+	sources []string
+	skipped []facts.Skipped
+}
+
+func (k *podList) skip(what string, err error) {
+	k.skipped = append(k.skipped, facts.Skipped{What: what, Why: err.Error()})
 }
 
 // kubeletPods asks the kubelet itself, if it is reached from here: its read-only
 // port is one of the node's network namespace.
-func (s *Session) kubeletPods(ctx context.Context, host int, k *facts.Kube, skip func(string, error)) {
+func (s *Session) kubeletPods(ctx context.Context, host int, k *podList) {
 	url := s.opts.KubeletPods
 	switch url {
 	case NoKubeletPods:
@@ -207,15 +234,15 @@ func (s *Session) kubeletPods(ctx context.Context, host int, k *facts.Kube, skip
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return // the port is closed, as on most nodes
 	case err != nil:
-		skip("pods of the kubelet", err)
+		k.skip("pods of the kubelet", err)
 		return
 	}
-	k.PodSources = append(k.PodSources, kube.SourceKubelet)
-	k.Pods = append(k.Pods, pods...)
+	k.sources = append(k.sources, kube.SourceKubelet)
+	k.pods = append(k.pods, pods...)
 }
 
 // runtimes asks the container runtimes.
-func (s *Session) runtimes(ctx context.Context, host int, sockets []string, k *facts.Kube, skip func(string, error)) {
+func (s *Session) runtimes(ctx context.Context, host int, sockets []string, k *podList) {
 	var refused []string
 	for _, r := range cri.Ask(ctx, s.opts.Runner, host, sockets, min(criMost, childDeadline(ctx))) {
 		switch {
@@ -223,16 +250,16 @@ func (s *Session) runtimes(ctx context.Context, host int, sockets []string, k *f
 		case r.Refused:
 			refused = append(refused, r.Socket)
 		case r.Err != "":
-			skip("container runtime at "+r.Socket, errors.New(r.Err))
+			k.skip("container runtime at "+r.Socket, errors.New(r.Err))
 		default:
-			if !slices.Contains(k.PodSources, kube.SourceCRI) {
-				k.PodSources = append(k.PodSources, kube.SourceCRI)
+			if !slices.Contains(k.sources, kube.SourceCRI) {
+				k.sources = append(k.sources, kube.SourceCRI)
 			}
-			k.Pods = append(k.Pods, r.Pods...)
+			k.pods = append(k.pods, r.Pods...)
 		}
 	}
 	if len(refused) > 0 { // one word for all of them: they lie behind the same door
-		skip("container runtimes at "+strings.Join(refused, ", "), fmt.Errorf("connect below %s: %w", hostRoot(host), syscall.EACCES))
+		k.skip("container runtimes at "+strings.Join(refused, ", "), fmt.Errorf("connect below %s: %w", hostRoot(host), syscall.EACCES))
 	}
 }
 

@@ -36,11 +36,11 @@ func (sc *scan) children(ctx context.Context) {
 	var wg sync.WaitGroup
 	if len(sc.snap.Kube.PodSources) == 0 {
 		wg.Go(func() {
-			k := &facts.Kube{}
-			sc.pods(ctx, host, k, sc.skip)
+			k := sc.pods(ctx, host)
 			sc.mu.Lock()
 			defer sc.mu.Unlock()
-			sc.snap.Kube.Pods, sc.snap.Kube.PodSources = k.Pods, k.PodSources
+			sc.snap.Kube.Pods, sc.snap.Kube.PodSources = k.pods, k.sources
+			sc.snap.Skipped = append(sc.snap.Skipped, k.skipped...)
 		})
 	}
 	sc.out.DirsRead = true

@@ -31,7 +31,7 @@ type Options struct {
 	// optional.
 	KubeletRoot string
 	// Gap is the time between the two passes of a Snapshot. This field is
-	// optional: 50 ms, or the threshold with the proc backend, which knows no
+	// optional: 20 ms, or the threshold with the proc backend, which knows no
 	// other way to tell how long a thread is blocked.
 	Gap time.Duration
 	// Threshold and Kinds are those of the judgement: they decide what is
@@ -77,8 +77,9 @@ type Session struct {
 
 	walker    *loader.Walker
 	loading   chan loaded // while it is loaded
-	newWalker func() (*loader.Walker, error)
-	noWalker  error // why there is none
+	newWalker func(*loader.Types) (*loader.Walker, error)
+	types     *loader.Types // nil: read anew
+	noWalker  error         // why there is none
 
 	log   *storage.KernelLog
 	noLog error
@@ -87,9 +88,16 @@ type Session struct {
 // New chooses the backend and loads it.
 func New(opts Options) (*Session, error) {
 	s := &Session{opts: opts, cache: newCache(), newWalker: loader.NewWalker}
-	b, err := newBackend(&s.opts, s.ask)
+	opts.Runner.Warm()
+	if opts.Backend != BackendProc {
+		s.types = loader.NewTypes()
+	}
+	b, err := newBackend(&s.opts, s.types, s.ask)
 	if err != nil {
 		return nil, err
+	}
+	if opts.Again { // no hang may come for days
+		s.types = nil
 	}
 	s.backend = b
 	return s, nil
@@ -101,6 +109,7 @@ func (s *Session) Close() error {
 	if s.log != nil {
 		err = s.log.Close()
 	}
+	s.opts.Runner.Release()
 	return errors.Join(err, s.closeWalker(), s.backend.close())
 }
 
@@ -172,7 +181,7 @@ func (s *Session) gap() time.Duration {
 	case s.backend.name() == facts.BackendProc:
 		return max(s.opts.Judge.Threshold, 50*time.Millisecond)
 	}
-	return 50 * time.Millisecond
+	return 20 * time.Millisecond
 }
 
 // Snapshot makes two passes and reads what the suspects need; where the first
@@ -188,8 +197,11 @@ func (s *Session) Snapshot(ctx context.Context) (*facts.Snapshot, error) {
 	var snap *facts.Snapshot
 	if s.quiet(first) {
 		snap = s.look(ctx, begin, first)
-	} else if snap, err = s.second(ctx, first); err != nil {
-		return nil, err
+	} else {
+		s.startWalker()
+		if snap, err = s.second(ctx, first); err != nil {
+			return nil, err
+		}
 	}
 	if !s.opts.Targets.All && len(s.last.Data) == 0 {
 		return nil, s.ended()
@@ -271,6 +283,9 @@ func (s *Session) look(ctx context.Context, begin time.Time, pass facts.Pass) *f
 		s.rest(snap)
 	}
 	s.cache.turn()
+	if s.opts.Again {
+		s.opts.Runner.Release()
+	}
 	for _, c := range s.opts.Runner.Abandoned() {
 		snap.Skipped = append(snap.Skipped, c.Skipped())
 	}

@@ -24,6 +24,12 @@ const stackTries = 3
 
 // userStacks reads the calls that led the suspects into the kernel.
 func (s *Session) userStacks(ctx context.Context, snap *facts.Snapshot, suspects []correlate.Suspect) {
+	s.askStacks(ctx, snap, suspects)()
+}
+
+// askStacks begins to read them and returns what waits for them and stores them:
+// nothing else needs them. Until then s.ask is theirs.
+func (s *Session) askStacks(ctx context.Context, snap *facts.Snapshot, suspects []correlate.Suspect) (finish func()) {
 	want := make(map[int][]correlate.Suspect)
 	var pids []int
 	for _, p := range suspects {
@@ -59,18 +65,22 @@ func (s *Session) userStacks(ctx context.Context, snap *facts.Snapshot, suspects
 		}
 		work[pid] = []expendable.Request{req}
 	}
-	replies := s.ask(ctx, work)
-	for _, pid := range slices.Sorted(maps.Keys(replies)) {
-		r, err := stackResult(replies[pid])
-		if err != nil {
-			skip(fmt.Sprintf("user stacks of pid %d", pid), err.Error())
-			r = &userstack.Result{}
+	answer := make(chan map[int]reply, 1)
+	go func() { answer <- s.ask(ctx, work) }()
+	return func() {
+		replies := <-answer
+		for _, pid := range slices.Sorted(maps.Keys(replies)) {
+			r, err := stackResult(replies[pid])
+			if err != nil {
+				skip(fmt.Sprintf("user stacks of pid %d", pid), err.Error())
+				r = &userstack.Result{}
+			}
+			if r.ProgramErr != "" {
+				skip(fmt.Sprintf("names in user stacks of pid %d", pid), r.ProgramErr)
+			}
+			snap.UserStacks = append(snap.UserStacks, r.Stacks...)
+			s.cache.keepStacks(want[pid], r.Stacks)
 		}
-		if r.ProgramErr != "" {
-			skip(fmt.Sprintf("names in user stacks of pid %d", pid), r.ProgramErr)
-		}
-		snap.UserStacks = append(snap.UserStacks, r.Stacks...)
-		s.cache.keepStacks(want[pid], r.Stacks)
 	}
 }
 

@@ -21,9 +21,10 @@ func (s *Session) startWalker() {
 	}
 	loading := make(chan loaded, 1)
 	s.loading = loading
-	load := s.newWalker
+	load, types := s.newWalker, s.types
+	s.types = nil
 	go func() {
-		w, err := load()
+		w, err := load(types)
 		loading <- loaded{w, err}
 	}()
 }

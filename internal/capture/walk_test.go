@@ -21,7 +21,7 @@ func (onlyName) name() string { return facts.BackendBPF }
 func TestWalkerThatDoesNotLoad(t *testing.T) {
 	release := make(chan struct{})
 	loads := 0
-	s := &Session{backend: onlyName{}, cache: newCache(), newWalker: func() (*loader.Walker, error) {
+	s := &Session{backend: onlyName{}, cache: newCache(), newWalker: func(*loader.Types) (*loader.Walker, error) {
 		loads++
 		<-release
 		return nil, errors.New("refused")
