@@ -1,28 +1,33 @@
 package strace
 
 import (
-	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/hangtrace/hangtrace/internal/syscalls/decode"
 )
 
 // leader is what stands in front of a line: the thread and the time.
-func (p *Printer) leader(t *thread, now uint64) string {
-	b := p.line[:0]
+func (p *Printer) leader(t *thread, now uint64) string { return string(p.appendLeader(nil, t, now)) }
+
+func (p *Printer) appendLeader(b []byte, t *thread, now uint64) []byte {
 	switch {
 	case p.o.Files != nil:
 	case p.o.Prefix:
-		b = fmt.Appendf(b, "%-5d ", t.tid)
+		start := len(b)
+		b = strconv.AppendInt(b, int64(t.tid), 10)
+		for len(b)-start < 5 {
+			b = append(b, ' ')
+		}
+		b = append(b, ' ')
 	case p.many:
-		b = fmt.Appendf(b, "[pid %5d] ", t.tid)
+		b = append(appendPadded(append(b, "[pid "...), uint64(t.tid), 5, ' '), "] "...)
 	}
 	b = p.appendTime(b, now)
 	if p.o.Relative {
 		b = p.appendRelative(b, now)
 	}
-	p.line = b
-	return string(b)
+	return b
 }
 
 // appendRelative is -r: the time since the line before, in brackets behind one
@@ -33,25 +38,31 @@ func (p *Printer) appendRelative(b []byte, now uint64) []byte {
 		d = now - p.lastNS
 	}
 	p.lastNS = now
-	format := "%6d.%06d "
 	if p.o.Clock != NoClock {
-		format = "(+%6d.%06d) "
+		b = append(b, "(+"...)
 	}
-	return fmt.Appendf(b, format, d/1e9, d%1e9/1e3)
+	b = append(appendPadded(b, d/1e9, 6, ' '), '.')
+	b = appendPadded(b, d%1e9/1e3, 6, '0')
+	if p.o.Clock != NoClock {
+		b = append(b, ')')
+	}
+	return append(b, ' ')
 }
 
 func (p *Printer) appendTime(b []byte, now uint64) []byte {
 	if p.o.Clock == NoClock {
 		return b
 	}
-	wall := time.Unix(0, int64(now)+p.o.WallOffset).In(p.o.Location)
-	switch p.o.Clock {
-	case Seconds:
-		b = wall.AppendFormat(b, "15:04:05")
-	case Microseconds:
-		b = wall.AppendFormat(b, "15:04:05.000000")
-	case Epoch:
-		b = fmt.Appendf(b, "%d.%06d", wall.Unix(), wall.Nanosecond()/1000)
+	ns := int64(now) + p.o.WallOffset
+	if p.o.Clock == Epoch {
+		return append(appendSeconds(b, uint64(ns)), ' ')
+	}
+	if sec := ns / 1e9; sec != p.second || len(p.clock) == 0 {
+		p.second, p.clock = sec, time.Unix(sec, 0).In(p.o.Location).AppendFormat(p.clock[:0], "15:04:05")
+	}
+	b = append(b, p.clock...)
+	if p.o.Clock == Microseconds {
+		b = appendPadded(append(b, '.'), uint64(ns%1e9/1e3), 6, '0')
 	}
 	return append(b, ' ')
 }

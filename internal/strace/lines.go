@@ -3,6 +3,7 @@ package strace
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/hangtrace/hangtrace/internal/events"
@@ -18,21 +19,18 @@ func (p *Printer) finish(t *thread, r *events.Strace) {
 }
 
 func (p *Printer) finishLine(t *thread, r *events.Strace) {
-	in := p.input(t, true, r.Return, r.Memory)
-	p.learnFirst(t, r)
-	args, ret := decode.Both(in, p.decode)
 	if p.current != t && p.current != nil {
 		p.suspend(p.current)
 	}
+	in := p.input(t, true, r.Return, r.Memory)
+	p.learnFirst(t, r)
 	if t.head == "" {
-		at := t.since
-		if !t.known && !t.early {
-			at = r.NS
-		}
-		p.writeWhole(t, at, r.NS, args, ret)
+		p.writeWhole(t, r.NS, &in)
 		return
 	}
-	call := nameOf(t.call) + "(" + args + ")"
+	b, ret := decode.Append(append(append(p.text[:0], nameOf(t.call)...), '('), in, p.decode)
+	p.text = append(b, ')')
+	call := string(p.text)
 	rest, ok := strings.CutPrefix(call, t.head)
 	if !ok {
 		rest = restOf(call, t.head)
@@ -46,19 +44,26 @@ func (p *Printer) finishLine(t *thread, r *events.Strace) {
 }
 
 // writeWhole writes the line of a call that nothing came between: most lines.
-func (p *Printer) writeWhole(t *thread, at, now uint64, args, ret string) {
-	b := append(p.text[:0], p.leader(t, at)...)
-	start := len(b)
-	b = append(append(append(append(b, nameOf(t.call)...), '('), args...), ')')
-	for pad := max(p.o.Column-(len(b)-start), 1); pad > 0; pad-- {
-		b = append(b, ' ')
+func (p *Printer) writeWhole(t *thread, now uint64, in *decode.Input) {
+	at := t.since
+	if !t.known && !t.early {
+		at = now
 	}
-	b = append(append(append(b, "= "...), ret...), p.took(t, now)...)
+	b := p.appendLeader(p.text[:0], t, at)
+	start := len(b)
+	b, ret := decode.Append(append(append(b, nameOf(t.call)...), '('), *in, p.decode)
+	b = append(b, ')')
+	for pad := max(p.o.Column-(len(b)-start), 1); pad > 0; pad -= len(spaces) {
+		b = append(b, spaces[:min(pad, len(spaces))]...)
+	}
+	b = p.appendTook(append(append(b, "= "...), ret...), t, now)
 	p.text = append(b, '\n')
 	if w := p.output(t); w != nil {
 		_, p.err = w.Write(p.text)
 	}
 }
+
+const spaces = "                                        "
 
 // learnFirst lets the return value of an open show its path.
 func (p *Printer) learnFirst(t *thread, r *events.Strace) {
@@ -89,15 +94,36 @@ func (p *Printer) alignRest(before int, text string) string {
 	return text + strings.Repeat(" ", max(pad, 1))
 }
 
-func (p *Printer) took(t *thread, now uint64) string {
+func (p *Printer) took(t *thread, now uint64) string { return string(p.appendTook(nil, t, now)) }
+
+func (p *Printer) appendTook(b []byte, t *thread, now uint64) []byte {
 	if !p.o.Duration {
-		return ""
+		return b
 	}
 	d := now - t.since
+	b = append(b, " <"...)
 	if !t.known {
-		return fmt.Sprintf(" <at least %d.%06d>", d/1e9, d%1e9/1e3)
+		b = append(b, "at least "...)
 	}
-	return fmt.Sprintf(" <%d.%06d>", d/1e9, d%1e9/1e3)
+	return append(appendSeconds(b, d), '>')
+}
+
+// appendSeconds appends ns as seconds with six digits behind the point.
+func appendSeconds(b []byte, ns uint64) []byte {
+	b = append(strconv.AppendUint(b, ns/1e9, 10), '.')
+	return appendPadded(b, ns%1e9/1e3, 6, '0')
+}
+
+// appendPadded is C's %0*u, or %*u with a space.
+func appendPadded(b []byte, v uint64, width int, pad byte) []byte {
+	for limit, digits := uint64(10), 1; digits < width; limit, digits = limit*10, digits+1 {
+		if v < limit {
+			for ; digits < width; digits++ {
+				b = append(b, pad)
+			}
+		}
+	}
+	return strconv.AppendUint(b, v, 10)
 }
 
 // returnLost ends the line of a call whose return the tracer lost.

@@ -31,8 +31,9 @@ type Printer struct {
 	// current is the thread whose line is open, or would be.
 	current *thread
 	lastNS  uint64 // of the line before, for -r
-	line    []byte
 	text    []byte // of a whole line
+	second  int64  // that clock is the time of day of
+	clock   []byte
 	err     error
 
 	lines, lost uint64

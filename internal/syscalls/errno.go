@@ -1,6 +1,9 @@
 package syscalls
 
-import "strconv"
+import (
+	"strconv"
+	"sync"
+)
 
 // maxErrno is the kernel's MAX_ERRNO: returns from -4095 to -1 are errors.
 const maxErrno = 4095
@@ -50,6 +53,23 @@ func ErrnoOf(ret int64) int {
 // FormatErrno shows an error return: "-1 EIO (Input/output error)", or
 // "? ERESTARTSYS (To be restarted if SA_RESTART is set)".
 func FormatErrno(errno int) string {
+	if errno >= 0 && errno < len(errnoTexts()) {
+		return errnoTexts()[errno]
+	}
+	return formatErrno(errno)
+}
+
+// errnoTexts are made once: a program that looks for files in many places fails
+// as often as it succeeds.
+var errnoTexts = sync.OnceValue(func() []string {
+	texts := make([]string, 134)
+	for i := range texts {
+		texts[i] = formatErrno(i)
+	}
+	return texts
+})
+
+func formatErrno(errno int) string {
 	if name, message := restart(errno); name != "" {
 		return "? " + name + " (" + message + ")"
 	}

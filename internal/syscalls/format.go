@@ -1,9 +1,6 @@
 package syscalls
 
-import (
-	"strconv"
-	"strings"
-)
+import "strconv"
 
 // ATFDCWD is the directory descriptor that stands for the working directory.
 const ATFDCWD = -100
@@ -12,61 +9,65 @@ const ATFDCWD = -100
 // fields are optional: without them pointers print as addresses and file
 // descriptors as bare numbers.
 type Printer struct {
-	// Str gives the string that argument i points to.
-	Str func(i int, addr uint64) (s string, truncated, ok bool)
+	// Str gives the string that argument i points to. It is not kept.
+	Str func(i int, addr uint64) (s []byte, truncated, ok bool)
 	// FDPath gives the path of a file descriptor, "" if unknown; ATFDCWD asks
 	// for the working directory.
 	FDPath func(fd int) string
-	// Mem shows the memory that argument i points to; false prints the
-	// address. It is not asked for null pointers.
-	Mem func(i int, a Arg) (string, bool)
+	// Mem appends what shows the memory that argument i points to; false prints
+	// the address. It is not asked for null pointers.
+	Mem func(b []byte, i int, a Arg) ([]byte, bool)
 }
 
 // Format shows a call as strace does: `openat(AT_FDCWD, "/etc", O_RDONLY)`.
 // Str and fdPath, which may be nil, are as in Printer.
 func (c Call) Format(args [6]uint64, str func(i int, addr uint64) (s string, truncated, ok bool), fdPath func(fd int) string) string {
-	return c.FormatWith(args, Printer{Str: str, FDPath: fdPath})
-}
-
-// FormatWith shows a call with what p can tell of its memory and files.
-func (c Call) FormatWith(args [6]uint64, p Printer) string {
-	return c.Name + "(" + c.FormatArgs(args, p) + ")"
-}
-
-// FormatArgs is FormatWith without the name and the parentheses.
-func (c Call) FormatArgs(args [6]uint64, p Printer) string {
-	if c.Name == "" { // unknown: all registers, as strace shows them
-		parts := make([]string, len(args))
-		for i, a := range args {
-			parts[i] = hex(a)
+	p := Printer{FDPath: fdPath}
+	if str != nil {
+		p.Str = func(i int, addr uint64) ([]byte, bool, bool) {
+			s, truncated, ok := str(i, addr)
+			return []byte(s), truncated, ok
 		}
-		return strings.Join(parts, ", ")
+	}
+	b := make([]byte, 0, 128)
+	b = append(append(b, c.Name...), '(')
+	return string(append(c.AppendArgs(b, args, p), ')'))
+}
+
+// AppendArgs shows the arguments, without the name and the parentheses, behind b.
+func (c Call) AppendArgs(b []byte, args [6]uint64, p Printer) []byte {
+	if c.Name == "" { // unknown: all registers, as strace shows them
+		for i, a := range args {
+			if i > 0 {
+				b = append(b, ", "...)
+			}
+			b = appendHex(b, a)
+		}
+		return b
 	}
 	if c.Name == "clone" {
 		w := c.writer(args, p)
-		return w.clone()
+		return append(b, w.clone()...)
 	}
-	return c.FormatFirst(args, p, len(args))
+	return c.AppendFirst(b, args, p, len(args))
 }
 
-// FormatFirst is FormatArgs for the first n registers only: what strace prints of
+// AppendFirst is AppendArgs for the first n registers only: what strace prints of
 // a call that has not returned.
-func (c Call) FormatFirst(args [6]uint64, p Printer, n int) string {
+func (c Call) AppendFirst(b []byte, args [6]uint64, p Printer, n int) []byte {
 	w := c.writer(args, p)
-	var b strings.Builder
-	b.Grow(24 * len(w.list))
 	first := true
 	for i := range min(n, len(w.list)) {
 		if w.list[i].Kind == KindSkip {
 			continue
 		}
 		if !first {
-			b.WriteString(", ")
+			b = append(b, ", "...)
 		}
 		first = false
-		b.WriteString(w.arg(i))
+		b = w.append(b, i)
 	}
-	return b.String()
+	return b
 }
 
 func (c Call) writer(args [6]uint64, p Printer) writer {
@@ -80,7 +81,7 @@ func (c Call) writer(args [6]uint64, p Printer) writer {
 
 // FormatUnknown shows a call that Lookup does not know.
 func FormatUnknown(nr int, args [6]uint64) string {
-	return unknownName(nr) + "(" + Call{}.FormatArgs(args, Printer{}) + ")"
+	return unknownName(nr) + "(" + string(Call{}.AppendArgs(nil, args, Printer{})) + ")"
 }
 
 func unknownName(nr int) string {
@@ -95,37 +96,40 @@ type writer struct {
 	p    Printer
 }
 
-func (w *writer) arg(i int) string {
-	a, v := w.list[i], w.args[i]
+// arg is append for what is not in the way of a million calls a second.
+func (w *writer) arg(i int) string { return string(w.append(nil, i)) }
+
+func (w *writer) append(b []byte, i int) []byte {
+	a, v := &w.list[i], w.args[i]
 	switch a.Kind {
 	case KindInt, KindPID:
-		return strconv.FormatInt(int64(int32(v)), 10)
+		return strconv.AppendInt(b, int64(int32(v)), 10)
 	case KindUint:
-		return strconv.FormatUint(uint64(uint32(v)), 10)
+		return strconv.AppendUint(b, uint64(uint32(v)), 10)
 	case KindLong, KindOff:
-		return strconv.FormatInt(w.signed(v), 10)
+		return strconv.AppendInt(b, w.signed(v), 10)
 	case KindUlong, KindSize:
-		return strconv.FormatUint(v, 10)
+		return strconv.AppendUint(b, v, 10)
 	case KindHex:
-		return hex(v)
+		return appendHex(b, v)
 	case KindHex32:
-		return hex(uint64(uint32(v)))
+		return appendHex(b, uint64(uint32(v)))
 	case KindPtr:
-		return pointer(v)
+		return appendPointer(b, v)
 	case KindFD:
-		return w.fd(int(int32(v)))
+		return w.fd(b, int(int32(v)))
 	case KindDirFD:
-		return w.dirFD(int(int32(v)))
+		return w.dirFD(b, int(int32(v)))
 	case KindPath, KindText, KindStr:
-		return w.str(i, v)
+		return w.str(b, i, v)
 	case KindMem:
-		return w.mem(i, a, v)
+		return w.mem(b, i, a, v)
 	case KindFlags:
-		return w.flags(a, v)
+		return append(b, w.flags(*a, v)...)
 	case KindEnum:
-		return w.enum(a, v)
+		return append(b, w.enum(*a, v)...)
 	}
-	return w.special(i, a, v)
+	return append(b, w.special(i, *a, v)...)
 }
 
 // special shows the kinds that few calls have.
@@ -202,61 +206,61 @@ func (w *writer) pair(low, high int) uint64 {
 	return w.at(low)&0xffffffff | w.at(high)<<32
 }
 
-func (w *writer) fd(fd int) string {
-	s := strconv.Itoa(fd)
+func (w *writer) fd(b []byte, fd int) []byte {
+	b = strconv.AppendInt(b, int64(fd), 10)
 	if fd >= 0 && w.p.FDPath != nil {
 		if path := w.p.FDPath(fd); path != "" {
-			s += Bracket(path)
+			b = append(b, Bracket(path)...)
 		}
 	}
-	return s
+	return b
 }
 
-func (w *writer) dirFD(fd int) string {
+func (w *writer) dirFD(b []byte, fd int) []byte {
 	if fd != ATFDCWD {
-		return w.fd(fd)
+		return w.fd(b, fd)
 	}
+	b = append(b, "AT_FDCWD"...)
 	if w.p.FDPath != nil {
 		if path := w.p.FDPath(fd); path != "" {
-			return "AT_FDCWD" + Bracket(path)
+			b = append(b, Bracket(path)...)
 		}
 	}
-	return "AT_FDCWD"
+	return b
 }
 
-func (w *writer) str(i int, v uint64) string {
-	if v == 0 {
-		return "NULL"
-	}
-	if w.p.Str != nil {
+func (w *writer) str(b []byte, i int, v uint64) []byte {
+	if v != 0 && w.p.Str != nil {
 		if s, cut, ok := w.p.Str(i, v); ok {
-			return Quote(s, cut)
+			return AppendQuote(b, s, cut)
 		}
 	}
-	return pointer(v)
+	return appendPointer(b, v)
 }
 
-func (w *writer) mem(i int, a Arg, v uint64) string {
+func (w *writer) mem(b []byte, i int, a *Arg, v uint64) []byte {
 	if v == 0 {
-		return "NULL"
+		return append(b, "NULL"...)
 	}
-	if w.empty(a) {
-		return emptyText(a)
+	if w.empty(*a) {
+		return append(b, emptyText(*a)...)
 	}
 	if w.p.Mem != nil {
-		if s, ok := w.p.Mem(i, a); ok {
-			return s
+		if shown, ok := w.p.Mem(b, i, *a); ok {
+			return shown
 		}
 	}
-	return pointer(v)
+	return appendHex(b, v)
 }
 
 // pointer shows an address.
-func pointer(v uint64) string {
+func pointer(v uint64) string { return string(appendPointer(nil, v)) }
+
+func appendPointer(b []byte, v uint64) []byte {
 	if v == 0 {
-		return "NULL"
+		return append(b, "NULL"...)
 	}
-	return hex(v)
+	return appendHex(b, v)
 }
 
 func id(signed int64, unsigned uint64) string {

@@ -1,22 +1,22 @@
 package syscalls
 
-import (
-	"strconv"
-	"strings"
-)
+import "strings"
 
 // Quote shows s as strace does: in double quotes, with C escapes, other bytes
 // outside printable ASCII in octal, and "..." behind it when cut.
 func Quote(s string, cut bool) string {
-	var b strings.Builder
-	b.Grow(len(s) + 8)
-	b.WriteByte('"')
-	escape(&b, s, `"`)
-	b.WriteByte('"')
+	return string(AppendQuote(make([]byte, 0, len(s)+8), s, cut))
+}
+
+// AppendQuote is Quote behind b.
+func AppendQuote[T []byte | string](b []byte, s T, cut bool) []byte {
+	b = append(b, '"')
+	b = escape(b, s, plainQuoted)
+	b = append(b, '"')
 	if cut {
-		b.WriteString("...")
+		b = append(b, "..."...)
 	}
-	return b.String()
+	return b
 }
 
 // Bracket shows the path of a file descriptor: </var/lib/x>. Angle brackets in
@@ -26,61 +26,75 @@ func Quote(s string, cut bool) string {
 // What begins with < is no path and has its brackets already; names in it are
 // escaped like others.
 func Bracket(path string) string {
-	var b strings.Builder
+	b := make([]byte, 0, len(path)+12)
 	if strings.HasPrefix(path, "<") {
-		escape(&b, path, "")
-		return b.String()
+		return string(escape(b, path, plain))
 	}
 	path, deleted := strings.CutSuffix(path, " (deleted)")
-	b.WriteByte('<')
-	escape(&b, path, `<>`)
-	b.WriteByte('>')
+	b = append(escape(append(b, '<'), path, plainBracketed), '>')
 	if deleted {
-		b.WriteString("(deleted)")
+		b = append(b, "(deleted)"...)
 	}
-	return b.String()
+	return string(b)
 }
 
-// escape writes s. Bytes in special are escaped too: quotes with a backslash,
-// others in octal.
-func escape(b *strings.Builder, s, special string) {
+// The bytes that show as they are: printable ASCII, but for the backslash and
+// what ends the text.
+var (
+	plain          = plainBut(`\`)
+	plainQuoted    = plainBut(`\"`)
+	plainBracketed = plainBut(`\<>`)
+)
+
+func plainBut(special string) *[256]bool {
+	var t [256]bool
+	for c := ' '; c < 0x7f; c++ {
+		t[c] = !strings.ContainsRune(special, c)
+	}
+	return &t
+}
+
+// escape appends s: runs of plain bytes at once, others escaped, a quote with a
+// backslash and the rest as C does, or in octal.
+func escape[T []byte | string](b []byte, s T, plain *[256]bool) []byte {
+	run := 0
 	for i := 0; i < len(s); i++ {
-		c := s[i]
-		switch c {
+		if plain[s[i]] {
+			continue
+		}
+		b = append(b, s[run:i]...)
+		run = i + 1
+		switch c := s[i]; c {
 		case '\\':
-			b.WriteString(`\\`)
+			b = append(b, `\\`...)
 		case '\f':
-			b.WriteString(`\f`)
+			b = append(b, `\f`...)
 		case '\n':
-			b.WriteString(`\n`)
+			b = append(b, `\n`...)
 		case '\r':
-			b.WriteString(`\r`)
+			b = append(b, `\r`...)
 		case '\t':
-			b.WriteString(`\t`)
+			b = append(b, `\t`...)
 		case '\v':
-			b.WriteString(`\v`)
+			b = append(b, `\v`...)
+		case '"':
+			b = append(b, `\"`...)
 		default:
-			switch {
-			case c == '"' && strings.IndexByte(special, c) >= 0:
-				b.WriteString(`\"`)
-			case c >= ' ' && c < 0x7f && strings.IndexByte(special, c) < 0:
-				b.WriteByte(c)
-			default:
-				octal(b, c, i+1 < len(s) && s[i+1] >= '0' && s[i+1] <= '7')
-			}
+			b = octal(b, c, i+1 < len(s) && s[i+1] >= '0' && s[i+1] <= '7')
 		}
 	}
+	return append(b, s[run:]...)
 }
 
-// octal writes c with as few digits as a reader needs: all three when another
+// octal appends c with as few digits as a reader needs: all three when another
 // octal digit follows.
-func octal(b *strings.Builder, c byte, full bool) {
-	b.WriteByte('\\')
-	digits := strconv.FormatUint(uint64(c), 8)
-	if full {
-		for range 3 - len(digits) {
-			b.WriteByte('0')
-		}
+func octal(b []byte, c byte, full bool) []byte {
+	b = append(b, '\\')
+	if full || c >= 0o100 {
+		b = append(b, '0'+c>>6)
 	}
-	b.WriteString(digits)
+	if full || c >= 0o10 {
+		b = append(b, '0'+c>>3&7)
+	}
+	return append(b, '0'+c&7)
 }

@@ -102,9 +102,11 @@ func lookupValue(arch Arch, set Set, v uint64) (string, bool) {
 }
 
 // hex is C's %#x.
-func hex(v uint64) string {
+func hex(v uint64) string { return string(appendHex(nil, v)) }
+
+func appendHex(b []byte, v uint64) []byte {
 	if v == 0 {
-		return "0"
+		return append(b, '0')
 	}
-	return "0x" + strconv.FormatUint(v, 16)
+	return strconv.AppendUint(append(b, "0x"...), v, 16)
 }

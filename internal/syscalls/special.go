@@ -5,37 +5,42 @@ import (
 )
 
 // octalMode shows permission bits as C's %#03o: 0644, 022, 000.
-func octalMode(v uint64) string {
-	s := strconv.FormatUint(v, 8)
-	if v != 0 {
-		s = "0" + s
+func octalMode(v uint64) string { return string(appendOctal(nil, v)) }
+
+func appendOctal(b []byte, v uint64) []byte {
+	switch {
+	case v == 0:
+		return append(b, "000"...)
+	case v < 0o10:
+		b = append(b, "00"...)
+	default:
+		b = append(b, '0')
 	}
-	for len(s) < 3 {
-		s = "0" + s
-	}
-	return s
+	return strconv.AppendUint(b, v, 8)
 }
 
 // FileMode shows a file's type and permissions: S_IFREG|0644.
-func FileMode(arch Arch, mode uint32) string {
-	names := "" // each with its bar: most modes have one
+func FileMode(arch Arch, mode uint32) string { return string(AppendFileMode(nil, arch, mode)) }
+
+// AppendFileMode is FileMode behind b.
+func AppendFileMode(b []byte, arch Arch, mode uint32) []byte {
 	const typeMask = 0o170000
 	if t := mode & typeMask; t != 0 {
 		name, ok := lookupValue(arch, SetFiletype, uint64(t))
 		if !ok {
-			return octalMode(uint64(mode))
+			return appendOctal(b, uint64(mode))
 		}
-		names = name + "|"
+		b = append(append(b, name...), '|')
 	}
-	for _, b := range []struct {
+	for _, special := range [...]struct {
 		bit  uint32
 		name string
 	}{{0o4000, "S_ISUID|"}, {0o2000, "S_ISGID|"}, {0o1000, "S_ISVTX|"}} {
-		if mode&b.bit != 0 {
-			names += b.name
+		if mode&special.bit != 0 {
+			b = append(b, special.name...)
 		}
 	}
-	return names + octalMode(uint64(mode&^(typeMask|0o7000)))
+	return appendOctal(b, uint64(mode&^(typeMask|0o7000)))
 }
 
 // Makedev shows a device number by its halves.
@@ -135,7 +140,7 @@ func (w *writer) clone() string {
 	names := CloneFlags(w.call.Arch, flags)
 	out := "child_stack=" + pointer(w.args[argStack]) + ", flags=" + names
 	if flags&(parentTID|pidfd) != 0 {
-		out += ", parent_tid=" + w.mem(argParent, w.list[argParent], w.args[argParent])
+		out += ", parent_tid=" + string(w.mem(nil, argParent, &w.list[argParent], w.args[argParent]))
 	}
 	if flags&setTLS != 0 {
 		out += ", tls=" + hex(w.args[tlsArg])

@@ -66,7 +66,7 @@ func (o Options) limit() int {
 func Line(in Input, o Options) string {
 	d := newDecoder(in, o)
 	defer d.done()
-	return name(in) + "(" + d.args() + ") = " + d.ret()
+	return name(in) + "(" + string(d.args(nil)) + ") = " + d.ret()
 }
 
 // Args shows the arguments. Of a call that has not returned, memory that the
@@ -74,18 +74,18 @@ func Line(in Input, o Options) string {
 func Args(in Input, o Options) string {
 	d := newDecoder(in, o)
 	defer d.done()
-	return d.args()
+	return string(d.args(nil))
 }
 
-func (d *decoder) args() string {
+func (d *decoder) args(b []byte) []byte {
 	if d.in.Call.Name == "restart_syscall" {
 		what := d.in.Resumes
 		if what == "" {
 			what = "system call"
 		}
-		return "<... resuming interrupted " + what + " ...>"
+		return append(b, "<... resuming interrupted "+what+" ...>"...)
 	}
-	return d.in.Call.FormatArgs(d.in.Args, d.printer())
+	return d.in.Call.AppendArgs(b, d.in.Args, d.printer())
 }
 
 // Return shows the return value, with what strace puts behind it: the ready
@@ -96,11 +96,12 @@ func Return(in Input, o Options) string {
 	return d.ret()
 }
 
-// Both shows the arguments and the return value, for less than each by itself.
-func Both(in Input, o Options) (args, ret string) {
+// Append appends the arguments to b and gives the return value, for less than
+// each by itself.
+func Append(b []byte, in Input, o Options) (args []byte, ret string) {
 	d := newDecoder(in, o)
 	defer d.done()
-	return d.args(), d.ret()
+	return d.args(b), d.ret()
 }
 
 func (d *decoder) ret() string {
@@ -145,9 +146,8 @@ type decoder struct {
 
 	given       [2]Memory // Entry and Exit as the caller gave them
 	entry, exit Memory    // the same within the budget
-	strings     func(i int, addr uint64) (string, bool, bool)
-	memory      func(i int, a syscalls.Arg) (string, bool)
-	text        []byte
+	strings     func(i int, addr uint64) ([]byte, bool, bool)
+	memory      func(b []byte, i int, a syscalls.Arg) ([]byte, bool)
 }
 
 var decoders = sync.Pool{New: func() any {
@@ -211,7 +211,7 @@ func (d *decoder) failed() bool {
 }
 
 // str gives a string argument. Paths come whole, others up to the limit.
-func (d *decoder) str(i int, addr uint64) (string, bool, bool) {
+func (d *decoder) str(i int, addr uint64) ([]byte, bool, bool) {
 	max := pathMax
 	if d.list[i].Kind == syscalls.KindStr {
 		max = d.o.limit()

@@ -1,46 +1,59 @@
 package decode
 
-import "github.com/hangtrace/hangtrace/internal/syscalls"
+import (
+	"bytes"
+
+	"github.com/hangtrace/hangtrace/internal/syscalls"
+)
 
 // cstring reads a string of at most max bytes; cut tells that it goes on.
-func (d *decoder) cstring(m Memory, addr uint64, max int) (s string, cut, ok bool) {
+func (d *decoder) cstring(m Memory, addr uint64, max int) (s []byte, cut, ok bool) {
 	if m == nil {
-		return "", false, false
+		return nil, false, false
 	}
 	b := m(addr, max+1)
 	if len(b) == 0 {
-		return "", false, false
+		return nil, false, false
 	}
 	if len(b) > max+1 {
 		b = b[:max+1]
 	}
-	for i, c := range b {
-		if c == 0 {
-			return string(b[:i]), false, true
-		}
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		return b[:i], false, true
 	}
 	if len(b) > max {
 		b = b[:max]
 	}
-	return string(b), true, true
+	return b, true, true
 }
 
 // mem shows the memory behind argument i.
-func (d *decoder) mem(i int, a syscalls.Arg) (string, bool) {
+func (d *decoder) mem(b []byte, i int, a syscalls.Arg) ([]byte, bool) {
 	m := d.in.Entry
 	if a.Dir&syscalls.DirOut != 0 && !shownAtEntry(a) {
 		if !d.filledIn(a) && !readsOwnInput(a) {
-			return "", false
+			return b, false
 		}
 		if d.filledIn(a) {
 			m = d.in.Exit
 		}
 	}
-	show := shower(a.Struct)
-	if m == nil || show == nil {
-		return "", false
+	if m == nil {
+		return b, false
 	}
-	return show(d, value{i: i, arg: a, addr: d.in.Args[i], mem: m})
+	v := value{i: i, arg: a, addr: d.in.Args[i], mem: m}
+	switch a.Struct { // what programs call most
+	case syscalls.StructStat:
+		return d.appendStat(b, v)
+	case syscalls.StructBytes:
+		return d.appendBytes(b, v)
+	}
+	show := shower(a.Struct)
+	if show == nil {
+		return b, false
+	}
+	text, ok := show(d, v)
+	return append(b, text...), ok
 }
 
 // filledIn tells whether the call wrote an argument: it did unless it failed,
@@ -135,17 +148,23 @@ func clamp(n uint64) int {
 
 // data shows n bytes at an address, as far as -s goes.
 func (d *decoder) data(v value, addr uint64, n int) (string, bool) {
+	b, ok := d.appendData(nil, v, addr, n)
+	return string(b), ok
+}
+
+// appendData is data behind b.
+func (d *decoder) appendData(b []byte, v value, addr uint64, n int) ([]byte, bool) {
 	if n == 0 {
-		return `""`, true
+		return append(b, `""`...), true
 	}
 	limit := d.o.limit()
 	cut := n > limit
 	if cut {
 		n = limit
 	}
-	b := v.mem(addr, n)
-	if len(b) < n {
-		return "", false
+	data := v.mem(addr, n)
+	if len(data) < n {
+		return b, false
 	}
-	return syscalls.Quote(string(b[:n]), cut), true
+	return syscalls.AppendQuote(b, data[:n], cut), true
 }

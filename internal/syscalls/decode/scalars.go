@@ -5,8 +5,6 @@ import "github.com/hangtrace/hangtrace/internal/syscalls"
 // scalarShower gives the function for numbers, strings and bytes.
 func scalarShower(s syscalls.Struct) showFunc {
 	switch s {
-	case syscalls.StructBytes:
-		return showBytes
 	case syscalls.StructXattrval:
 		return showXattr
 	case syscalls.StructHexbytes:
@@ -70,12 +68,12 @@ func id(n uint32) string {
 	return utoa(uint64(n))
 }
 
-func showBytes(d *decoder, v value) (string, bool) {
+func (d *decoder) appendBytes(b []byte, v value) ([]byte, bool) {
 	n, ok := d.count(v)
 	if !ok {
-		return "", false
+		return b, false
 	}
-	return d.data(v, v.addr, n)
+	return d.appendData(b, v, v.addr, n)
 }
 
 // showXattr shows an attribute's value; a last NUL is not shown.
@@ -143,7 +141,7 @@ func showOffset(size int) showFunc {
 
 func showCstring(d *decoder, v value) (string, bool) {
 	s, cut, ok := d.cstring(v.mem, v.addr, d.o.limit())
-	return syscalls.Quote(s, cut), ok
+	return syscalls.Quote(string(s), cut), ok
 }
 
 // showPathret shows a path whose length, with its NUL, the call returns.
@@ -153,7 +151,7 @@ func showPathret(d *decoder, v value) (string, bool) {
 		return "", false
 	}
 	s, cut, ok := d.cstring(v.mem, v.addr, pathMax)
-	return syscalls.Quote(s, cut), ok
+	return syscalls.Quote(string(s), cut), ok
 }
 
 func showU32s(d *decoder, v value) (string, bool) {

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/hangtrace/hangtrace/internal/syscalls"
 )
@@ -13,19 +14,19 @@ type statFields struct {
 	atime, mtime, ctime                          [2]int64
 }
 
-// showStat reads struct stat of the 64-bit architectures: x86 has its own
+// appendStat reads struct stat of the 64-bit architectures: x86 has its own
 // layout, arm64 the generic one.
-func showStat(d *decoder, v value) (string, bool) {
+func (d *decoder) appendStat(b []byte, v value) ([]byte, bool) {
 	size := 128
 	if d.arch() == syscalls.AMD64 {
 		size = 144
 	}
 	if d.bits == 32 {
-		return "", false
+		return b, false
 	}
 	w, ok := d.view(v, size)
 	if !ok {
-		return "", false
+		return b, false
 	}
 	s := statFields{dev: w.u64(0), ino: w.u64(8), size: w.u64(48)}
 	if d.arch() == syscalls.AMD64 {
@@ -38,7 +39,7 @@ func showStat(d *decoder, v value) (string, bool) {
 	for i, t := range []*[2]int64{&s.atime, &s.mtime, &s.ctime} {
 		*t = [2]int64{int64(w.u64(72 + 16*i)), int64(w.u64(80 + 16*i))}
 	}
-	return d.stat(s), true
+	return d.stat(b, &s), true
 }
 
 // showStat64 reads struct stat64 of the 32-bit architectures: i386 packs its
@@ -62,48 +63,45 @@ func showStat64(d *decoder, v value) (string, bool) {
 		*t = [2]int64{int64(int32(w.u32(off + 8 + 8*i))), int64(w.u32(off + 12 + 8*i))}
 	}
 	s.ino = w.u64(off + 32)
-	return d.stat(s), true
+	return string(d.stat(nil, &s)), true
 }
 
-func (d *decoder) stat(s statFields) string {
-	b := append(d.text[:0], '{')
-	add := func(name, text string) {
-		if len(b) > 1 {
-			b = append(b, ", "...)
-		}
-		b = append(append(append(append(b, "st_"...), name...), '='), text...)
-	}
+func (d *decoder) stat(b []byte, s *statFields) []byte {
+	b = append(b, '{')
 	if d.o.Verbose {
-		add("dev", dev(s.dev))
-		add("ino", utoa(s.ino))
+		b = append(append(b, "st_dev="...), dev(s.dev)...)
+		b = number64(b, ", st_ino=", s.ino)
+		b = append(b, ", "...)
 	}
-	add("mode", syscalls.FileMode(d.arch(), s.mode))
+	b = syscalls.AppendFileMode(append(b, "st_mode="...), d.arch(), s.mode)
 	if d.o.Verbose {
-		add("nlink", utoa(s.nlink))
-		add("uid", utoa(uint64(s.uid)))
-		add("gid", utoa(uint64(s.gid)))
-		add("blksize", utoa(s.blksize))
-		add("blocks", utoa(s.blocks))
+		b = number64(b, ", st_nlink=", s.nlink)
+		b = number64(b, ", st_uid=", uint64(s.uid))
+		b = number64(b, ", st_gid=", uint64(s.gid))
+		b = number64(b, ", st_blksize=", s.blksize)
+		b = number64(b, ", st_blocks=", s.blocks)
 	}
 	if isDevice(s.mode) {
-		add("rdev", dev(s.rdev))
+		b = append(append(b, ", st_rdev="...), dev(s.rdev)...)
 	} else {
-		add("size", itoa(int64(s.size)))
+		b = strconv.AppendInt(append(b, ", st_size="...), int64(s.size), 10)
 	}
-	if d.o.Verbose {
-		for _, t := range []struct {
-			name string
-			v    [2]int64
-		}{{"atime", s.atime}, {"mtime", s.mtime}, {"ctime", s.ctime}} {
-			add(t.name, itoa(t.v[0])+d.when(t.v[0], t.v[1], 9))
-			add(t.name+"_nsec", itoa(t.v[1]))
-		}
-	} else {
-		b = append(b, ", ..."...)
+	if !d.o.Verbose {
+		return append(b, ", ...}"...)
 	}
-	b = append(b, '}')
-	d.text = b
-	return string(b)
+	for _, t := range [...]struct {
+		name string
+		v    [2]int64
+	}{{"atime", s.atime}, {"mtime", s.mtime}, {"ctime", s.ctime}} {
+		b = strconv.AppendInt(append(append(append(b, ", st_"...), t.name...), '='), t.v[0], 10)
+		b = append(b, d.when(t.v[0], t.v[1], 9)...)
+		b = strconv.AppendInt(append(append(append(b, ", st_"...), t.name...), "_nsec="...), t.v[1], 10)
+	}
+	return append(b, '}')
+}
+
+func number64(b []byte, name string, v uint64) []byte {
+	return strconv.AppendUint(append(b, name...), v, 10)
 }
 
 func isDevice(mode uint32) bool {

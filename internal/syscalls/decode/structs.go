@@ -22,8 +22,6 @@ func shower(s syscalls.Struct) showFunc {
 		return showArgv
 	case syscalls.StructEnvp:
 		return showEnvp
-	case syscalls.StructStat:
-		return showStat
 	case syscalls.StructStat64:
 		return showStat64
 	case syscalls.StructStatx:
@@ -132,7 +130,7 @@ func showArgv(d *decoder, v value) (string, bool) {
 		}
 		s, cut, ok := d.cstring(v.mem, p, d.o.limit())
 		if ok {
-			parts = append(parts, syscalls.Quote(s, cut))
+			parts = append(parts, syscalls.Quote(string(s), cut))
 		} else {
 			parts = append(parts, hex(p))
 		}

@@ -30,9 +30,9 @@ func Unfinished(in Input, o Options) string {
 	d := newDecoder(full, o)
 	defer d.done()
 	if in.Call.Name == "clone3" { // what it stored follows the structure
-		return name(in) + "(" + in.Call.FormatFirst(in.Args, d.printer(), 1)
+		return name(in) + "(" + string(in.Call.AppendFirst(nil, in.Args, d.printer(), 1))
 	}
-	text := in.Call.FormatFirst(in.Args, d.printer(), cut)
+	text := string(in.Call.AppendFirst(nil, in.Args, d.printer(), cut))
 	if text != "" {
 		text += ", "
 	}
