@@ -24,22 +24,31 @@ func KernelMemory() error {
 	if err := features.HaveProgramHelper(ebpf.RawTracepoint, asm.FnRingbufOutput); err != nil {
 		return refusal(err)
 	}
-	err := features.HaveProgramHelper(ebpf.RawTracepoint, asm.FnProbeReadKernel)
-	if errors.Is(err, ebpf.ErrNotSupported) {
+	return memoryRefusal(features.HaveProgramHelper(ebpf.RawTracepoint, asm.FnProbeReadKernel))
+}
+
+// memoryRefusal judges what became of trying the helper. Where the verifier says
+// "program of this type" (6.12), the library looks for the number of the helper
+// that it was asked for, and finds that of the older one which it took instead:
+// it then calls the answer inconclusive.
+func memoryRefusal(err error) error {
+	if errors.Is(err, ebpf.ErrNotSupported) || refusesProbeRead(err) {
 		return errLockdown
 	}
-	return refusal(err)
+	return refusal(err) // which asks KernelMemory only of what the line above caught
 }
 
 // lockedDown tells whether a program was refused because of lockdown. The
 // library takes the older bpf_probe_read for the helper that it finds missing,
 // so that the verifier names that one.
 func lockedDown(err error) bool {
+	return refusesProbeRead(err) && errors.Is(KernelMemory(), errLockdown)
+}
+
+// refusesProbeRead tells whether the verifier missed the helper.
+func refusesProbeRead(err error) bool {
 	var verifier *ebpf.VerifierError
-	if !errors.As(err, &verifier) || !namesProbeRead(verifier.Log) {
-		return false
-	}
-	return errors.Is(KernelMemory(), errLockdown)
+	return errors.As(err, &verifier) && namesProbeRead(verifier.Log)
 }
 
 // namesProbeRead looks for "unknown func bpf_probe_read#4", on newer kernels

@@ -1,6 +1,7 @@
 package loader
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -18,6 +19,22 @@ func TestNamesProbeRead(t *testing.T) {
 	} {
 		require.Equal(t, want, namesProbeRead([]string{"0: (85) call", line, "processed 5 insns"}), line)
 	}
+}
+
+// TestMemoryRefusal has the errors of Linux 6.1 and 6.12 locked down, as the
+// library words them. The second one is no ErrNotSupported: to ask again what it
+// means, as of any other program, had no end.
+func TestMemoryRefusal(t *testing.T) {
+	for what, err := range map[string]error{
+		"6.1": fmt.Errorf("FnProbeReadKernel for program type RawTracepoint %w", ebpf.ErrNotSupported),
+		"6.12": fmt.Errorf("detect support for FnProbeReadKernel: %w", &ebpf.VerifierError{Cause: unix.EINVAL,
+			Log: []string{"0: R1=ctx() R10=fp0", "0: (85) call bpf_probe_read#4", "program of this type cannot use helper bpf_probe_read#4"}}),
+	} {
+		require.ErrorIs(t, memoryRefusal(err), errLockdown, what)
+	}
+	require.NoError(t, memoryRefusal(nil))
+	require.ErrorIs(t, memoryRefusal(unix.EPERM), unix.EPERM)
+	require.NotErrorIs(t, memoryRefusal(unix.EPERM), errLockdown)
 }
 
 // TestNotLockedDown: where memory may be read, a refused helper has other
