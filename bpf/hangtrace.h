@@ -148,15 +148,23 @@ struct target_record {
 	char comm[COMM_LEN];
 };
 
-/* Our own errors and losses, one counter a site. Shown, never hidden. */
+/*
+ * Our own errors and losses, one counter a site. Shown, never hidden. They lie in
+ * a map of their own, by which another hangtrace, of another version, reads them:
+ * new ones come last.
+ */
 enum stat {
-	STAT_RING_FULL,
+	STAT_RING_FULL, /* for the return of a call */
 	STAT_SLOT_TAKEN,
 	STAT_SLEEP_TAKEN,
 	STAT_PATH_FAULT,
 	STAT_STACK_FAULT,
-	STAT_SEQ_FULL,
+	STAT_REGS_FAULT,
+	STAT_NAME_FAULT,       /* of an open file */
+	STAT_RING_FULL_SLEEP,  /* for the end of a sleep */
+	STAT_RING_FULL_TARGET, /* for a birth, an exec, a death */
 	STAT_MAX,
 };
+#define STATS SEC(".data.stats")
 
 #endif /* HANGTRACE_H */

@@ -54,7 +54,7 @@ struct {
 	__type(value, struct rest);
 } resting SEC(".maps");
 
-u64 stats[STAT_MAX];
+u64 stats[STAT_MAX] STATS;
 
 struct task_buffer {
 	struct task_record r;
@@ -140,8 +140,12 @@ static __always_inline void fill_registers(struct task_record *r, struct task_st
 
 	r->nr = -1;
 	/* A kernel thread never entered from user space: nothing is saved. */
-	if (r->task_flags & PF_KTHREAD || task_regs(t, &regs))
+	if (r->task_flags & PF_KTHREAD)
 		return;
+	if (task_regs(t, &regs)) {
+		__sync_fetch_and_add(&stats[STAT_REGS_FAULT], 1);
+		return;
+	}
 	call_regs(&c, &regs);
 	if (r->flags & TASK_COMPAT)
 		call_regs_compat(&c, &regs);
@@ -247,6 +251,10 @@ static __always_inline bool fill_resting(struct task_record *r, struct task_stru
 	return true;
 }
 
+/*
+ * A bpf_seq_write() that finds no room loses nothing: the kernel hands out what
+ * is in the buffer and shows the same thread or file again.
+ */
 SEC("iter/task") int snapshot_tasks(struct bpf_iter__task *ctx)
 {
 	struct task_buffer *b = &task_buf;
@@ -259,15 +267,14 @@ SEC("iter/task") int snapshot_tasks(struct bpf_iter__task *ctx)
 	__builtin_memset(&b->r, 0, sizeof(b->r));
 	if (fill_resting(&b->r, t)) {
 		b->r.h.size = sizeof(b->r);
-		if (bpf_seq_write(ctx->meta->seq, b, sizeof(b->r)))
-			__sync_fetch_and_add(&stats[STAT_SEQ_FULL], 1);
+		bpf_seq_write(ctx->meta->seq, b, sizeof(b->r));
 		return 0;
 	}
 	fill_task(&b->r, t);
 	fill_registers(&b->r, t);
 	fill_namespaces(&b->r, t);
-	/* A thread that can run has no stack worth reading. */
-	if (!cfg.blocked_only || b->r.state != 0) {
+	/* A thread that can run has no stack worth reading, a dead one has none. */
+	if ((!cfg.blocked_only || b->r.state != 0) && !(b->r.state & TASK_DEAD)) {
 		n = bpf_get_task_stack(t, b->stack, sizeof(b->stack), 0);
 		if (n < 0)
 			__sync_fetch_and_add(&stats[STAT_STACK_FAULT], 1);
@@ -278,8 +285,7 @@ SEC("iter/task") int snapshot_tasks(struct bpf_iter__task *ctx)
 	if (size > sizeof(*b))
 		return 0;
 	b->r.h.size = size;
-	if (bpf_seq_write(ctx->meta->seq, b, size))
-		__sync_fetch_and_add(&stats[STAT_SEQ_FULL], 1);
+	bpf_seq_write(ctx->meta->seq, b, size);
 	return 0;
 }
 
@@ -326,14 +332,15 @@ static __always_inline int one_file(struct bpf_iter__task_file *ctx, bool with_p
 		if (n > 0 && n <= PATH_LEN) {
 			b->r.path_len = n - 1;
 			b->r.flags |= FILE_HAS_PATH;
+		} else {
+			__sync_fetch_and_add(&stats[STAT_NAME_FAULT], 1);
 		}
 	}
 	size = sizeof(b->r) + ((b->r.path_len + 7) & ~7u & (2 * PATH_LEN - 1));
 	if (size > sizeof(*b))
 		return 0;
 	b->r.h.size = size;
-	if (bpf_seq_write(ctx->meta->seq, b, size))
-		__sync_fetch_and_add(&stats[STAT_SEQ_FULL], 1);
+	bpf_seq_write(ctx->meta->seq, b, size);
 	return 0;
 }
 

@@ -136,7 +136,7 @@ struct {
 	__type(value, struct tgid_page);
 } traced SEC(".maps");
 
-/* Counted on each CPU by itself. */
+/* Counted on each CPU by itself. New ones come last, as with enum stat. */
 struct strace_count {
 	u64 calls;	  /* traced calls begun */
 	u64 lost_entries; /* of those, without a record: calls lost */
@@ -144,6 +144,11 @@ struct strace_count {
 	u64 lost_others;  /* signals, births, deaths */
 	u64 lost_stacks;  /* of calls that have an entry, or that slept */
 	u64 no_slot;	  /* calls of threads that found no slot */
+	u64 busy;	  /* of what was lost: for want of the scratch, not of room in the ring */
+	u64 unread;	  /* memory that could be read neither at the entry nor at the return */
+	u64 cut;	  /* memory and descriptors for which a record had no room */
+	u64 no_regs;	  /* deaths without registers */
+	u64 no_kstack;	  /* sleeps without a kernel stack */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -255,12 +260,29 @@ static __always_inline struct scratch *the_scratch(void)
 	return bpf_map_lookup_elem(&scratches, &zero);
 }
 
+#define NO_ROOM (-2)
+
+/* The same for a new record, if nobody that was preempted on this CPU has it. */
+static __always_inline struct scratch *take_scratch(void)
+{
+	struct scratch *s = the_scratch();
+
+	if (!s)
+		return NULL;
+	if (s->busy) {
+		COUNT(busy);
+		return NULL;
+	}
+	s->busy = 1;
+	return s;
+}
+
 enum put_how { PUT_BYTES = 0, PUT_STRING = 1, PUT_ENTRY = 2 };
 
 /*
  * Appends memory to the record in the scratch. Returns how many bytes there
- * were, negative if none could be read. The functions that are not static are
- * verified once each instead of once a caller.
+ * were, negative if none could be read (-1) or there was no room (NO_ROOM). The functions that are
+ * not static are verified once each instead of once a caller.
  */
 __noinline long put(u64 addr, u32 len, u32 how)
 {
@@ -272,8 +294,10 @@ __noinline long put(u64 addr, u32 len, u32 how)
 	if (!s || !addr || !len)
 		return 0;
 	off = s->used;
-	if (off > RECORD_ROOM)
-		return -1;
+	if (off > RECORD_ROOM) {
+		COUNT(cut);
+		return NO_ROOM;
+	}
 	if (len > 4096)
 		len = 4096;
 	g = (void *)(s->record + off);
@@ -313,10 +337,13 @@ __noinline long put_iovec(u64 addr, u64 n, u32 compat, u32 how)
 	u32 size = compat ? 8 : 16, word = compat ? 4 : 8;
 	u64 base, len;
 
+	long err;
+
 	if (n > 64)
 		n = 64;
-	if (put(addr, n * size, how) < 0)
-		return -1;
+	err = put(addr, n * size, how);
+	if (err < 0)
+		return err;
 	for (u32 i = 0; i < MOST_VECTORS; i++) {
 		if (i >= n)
 			break;
@@ -331,9 +358,11 @@ __noinline long put_msghdr(u64 addr, u32 compat, u32 how)
 {
 	u32 word = compat ? 4 : 8;
 	u64 len;
+	long err;
 
-	if (put(addr, 7 * word, how) < 0)
-		return -1;
+	err = put(addr, 7 * word, how);
+	if (err < 0)
+		return err;
 	len = word_at(addr + word, 1);
 	put(word_at(addr, compat), len < 128 ? len : 128, how);
 	put_iovec(word_at(addr + 2 * word, compat), word_at(addr + 3 * word, compat), compat, how);
@@ -346,13 +375,16 @@ __noinline long put_msghdr(u64 addr, u32 compat, u32 how)
 __noinline long put_mmsghdr(u64 addr, u64 n, u32 compat, u32 how)
 {
 	u32 size = compat ? 32 : 64;
+	long err;
 
 	for (u32 i = 0; i < MOST_MESSAGES; i++) {
 		if (i >= n)
 			break;
-		if (put(addr + i * size, size, how) < 0 ||
-		    put_msghdr(addr + i * size, compat, how) < 0)
-			return -1;
+		err = put(addr + i * size, size, how);
+		if (err >= 0)
+			err = put_msghdr(addr + i * size, compat, how);
+		if (err < 0)
+			return err;
 	}
 	return 0;
 }
@@ -416,8 +448,12 @@ __noinline long put_file(u32 fd, u32 kind)
 	struct scratch *s = the_scratch();
 	u32 off, flags = STRACE_FILE_CUT;
 
-	if (!s || s->used > RECORD_ROOM)
+	if (!s)
 		return 0;
+	if (s->used > RECORD_ROOM) {
+		COUNT(cut);
+		return 0;
+	}
 	off = s->used;
 	g = (void *)(s->record + off);
 	g->addr = fd;
@@ -509,7 +545,10 @@ static __always_inline u64 need_length(struct need *n, struct strace_slot *s, lo
 	case NEED_RETURN:
 		return ret > 0 ? n->size * (u64)ret : 0;
 	case NEED_POINTED:
-		bpf_probe_read_user(&pointed, sizeof(pointed), (void *)argument(s, n->len_arg));
+		if (bpf_probe_read_user(&pointed, sizeof(pointed),
+					(void *)argument(s, n->len_arg)) &&
+		    argument(s, n->len_arg))
+			COUNT(unread);
 		return (u64)n->size * pointed;
 	}
 	return n->size;
@@ -542,6 +581,17 @@ static __always_inline long capture_need(struct need *n, struct strace_slot *s, 
 	return put(addr, len < 4096 ? len : 4096, how);
 }
 
+/*
+ * Counts a need that was not read at the last chance. What fcntl and ioctl are
+ * given is a number as often as an address; those are small.
+ */
+#define LEAST_ADDRESS 65536
+static __always_inline void count_unread(struct need *n, struct strace_slot *s, long err)
+{
+	if (err == -1 && argument(s, n->arg) >= LEAST_ADDRESS)
+		COUNT(unread);
+}
+
 /* Reads the needs of mask at the entry, and gives those that failed. */
 __noinline u32 capture_entry(u32 index, u32 mask)
 {
@@ -549,6 +599,7 @@ __noinline u32 capture_entry(u32 index, u32 mask)
 	struct call_row *row;
 	struct need *n;
 	u32 failed = 0;
+	long err;
 
 	row = s ? bpf_map_lookup_elem(&rows, &s->row) : NULL;
 	if (!row)
@@ -565,8 +616,11 @@ __noinline u32 capture_entry(u32 index, u32 mask)
 		n = &row->needs[i];
 		if (i >= row->count || !(n->when & NEED_ENTRY) || !(mask & (1 << i)))
 			continue;
-		if (capture_need(n, s, 0, PUT_ENTRY) < 0)
+		err = capture_need(n, s, 0, PUT_ENTRY);
+		if (err < 0)
 			failed |= 1 << i;
+		if (mask != ~0u) /* this is the return */
+			count_unread(n, s, err);
 	}
 	return failed;
 }
@@ -594,7 +648,7 @@ __noinline u32 capture_exit(u32 index, long ret)
 		if (i >= row->count || !(n->when & NEED_EXIT))
 			continue;
 		if (!error || n->flags & NEED_AT_ERROR)
-			capture_need(n, s, ret, 0);
+			count_unread(n, s, capture_need(n, s, ret, 0));
 	}
 	return 0;
 }
@@ -649,10 +703,9 @@ static __always_inline long send_enter(struct strace_slot *s, u32 index, struct 
 		bpf_ringbuf_submit(e, TELL);
 		return 0;
 	}
-	c = the_scratch();
-	if (!c || c->busy) /* preempted user of the same CPU's scratch: counted as lost */
+	c = take_scratch();
+	if (!c)
 		return -1;
-	c->busy = 1;
 	c->used = sizeof(*e);
 	fill_enter((void *)c->record, s, late);
 	s->failed = capture_entry(index, ~0u);
@@ -742,10 +795,9 @@ static __always_inline long send_exit(struct strace_slot *s, u32 index, long ret
 		bpf_ringbuf_submit(e, TELL);
 		return 0;
 	}
-	c = the_scratch();
-	if (!c || c->busy)
+	c = take_scratch();
+	if (!c)
 		return -1;
-	c->busy = 1;
 	c->used = sizeof(*e);
 	fill_exit((void *)c->record, s, ret);
 	if (s->failed) /* the call itself has paged it in */
@@ -847,7 +899,9 @@ static __always_inline long send_life(u32 kind, struct task_struct *t, u32 other
 		COUNT(lost_others);
 		return -1;
 	}
-	if (kind == STRACE_DEATH && !task_regs(t, &regs)) {
+	if (kind == STRACE_DEATH && task_regs(t, &regs)) {
+		COUNT(no_regs);
+	} else if (kind == STRACE_DEATH) {
 		call_regs(&c, &regs);
 		if (flags & STRACE_COMPAT)
 			call_regs_compat(&c, &regs);
@@ -920,8 +974,10 @@ int BPF_PROG(strace_exec, struct task_struct *t, int old_tid)
 	if (old_tid != t->pid)
 		move_slot(old_tid, t->pid);
 	s = slot_find(t->pid, &index);
-	if (s)
+	if (s && s->failed) {
+		COUNT(unread);
 		s->failed = 0; /* the memory is gone */
+	}
 	send_life(STRACE_EXEC, t, old_tid, 0, 0);
 	return 0;
 }

@@ -46,13 +46,12 @@ static __always_inline void forget_sleep(u32 index)
 __noinline long send_stack(u32 index, u64 pc, u64 sp, u64 bp, u64 lr)
 {
 	struct strace_slot *s = bpf_map_lookup_elem(&slots, &index);
-	struct scratch *c = the_scratch();
+	struct scratch *c = s ? take_scratch() : NULL;
 	struct strace_stack *r;
 	long n, err;
 
-	if (!s || !c || c->busy)
+	if (!s || !c)
 		return -1;
-	c->busy = 1;
 	r = (void *)c->record;
 	r->h.kind = STRACE_STACK;
 	r->ns = bpf_ktime_get_ns();
@@ -125,6 +124,8 @@ static __always_inline void fall_asleep(void *ctx, u32 tid)
 	if (!l)
 		return;
 	n = bpf_get_stack(ctx, l->ips, sizeof(l->ips), 0);
+	if (n < 0)
+		COUNT(no_kstack);
 	l->depth = n > 0 ? (u32)n / sizeof(u64) : 0;
 	l->since = bpf_ktime_get_ns();
 }

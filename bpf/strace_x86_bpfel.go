@@ -72,6 +72,11 @@ type StraceStraceCount struct {
 	LostOthers  uint64
 	LostStacks  uint64
 	NoSlot      uint64
+	Busy        uint64
+	Unread      uint64
+	Cut         uint64
+	NoRegs      uint64
+	NoKstack    uint64
 }
 
 type StraceStraceSlot struct {

@@ -5,6 +5,7 @@
 
 #define TS_COMPAT   0x0002 /* x86, arch/x86/include/asm/thread_info.h */
 #define TIF_32BIT   22	   /* arm64, arch/arm64/include/asm/thread_info.h */
+#define TASK_DEAD   0x0080
 #define PF_KTHREAD  0x00200000
 #define THREAD_SIZE 16384 /* both architectures, without KASAN, 4K pages */
 

@@ -79,7 +79,7 @@ struct {
 	__type(value, struct tgid_page);
 } traced SEC(".maps");
 
-u64 stats[STAT_MAX];
+u64 stats[STAT_MAX] STATS;
 
 /* logic */
 static __always_inline u8 *traced_byte(u32 tgid)
@@ -449,11 +449,13 @@ static __noinline int send_block(struct task_struct *t, struct sleep *z, u64 now
 	has_regs = !task_regs(t, &regs);
 	if (has_regs)
 		call_regs(&c, &regs);
+	else
+		__sync_fetch_and_add(&stats[STAT_REGS_FAULT], 1);
 	if (has_regs && waits_by_nature(c.nr, z->state))
 		return 0;
 	r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
 	if (!r) {
-		__sync_fetch_and_add(&stats[STAT_RING_FULL], 1);
+		__sync_fetch_and_add(&stats[STAT_RING_FULL_SLEEP], 1);
 		return 0;
 	}
 	r->h.kind = RECORD_BLOCK;
@@ -469,6 +471,8 @@ static __noinline int send_block(struct task_struct *t, struct sleep *z, u64 now
 	r->flags = (has_regs ? TASK_HAS_REGS : 0) | (task_is_compat(t) ? TASK_COMPAT : 0);
 	bpf_probe_read_kernel_str(r->comm, sizeof(r->comm), &t->comm);
 	n = bpf_get_task_stack(t, r->stack, sizeof(r->stack), 0);
+	if (n < 0)
+		__sync_fetch_and_add(&stats[STAT_STACK_FAULT], 1);
 	r->stack_len = n > 0 ? (u32)n / 8 : 0;
 	bpf_ringbuf_submit(r, 0);
 	return 0;
@@ -517,7 +521,7 @@ static __always_inline void send_target(u32 pid, u32 parent, u32 born, const cha
 	struct target_record *r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
 
 	if (!r) {
-		__sync_fetch_and_add(&stats[STAT_RING_FULL], 1);
+		__sync_fetch_and_add(&stats[STAT_RING_FULL_TARGET], 1);
 		return;
 	}
 	r->h.kind = RECORD_TARGET;

@@ -89,7 +89,10 @@ enum walk_fuse_list {
 	FUSE_LIST_PROCESSING,  /* read by the daemon, not answered */
 };
 
-/* Our own errors and bounds, one counter a site, in the WALK_END record. */
+/*
+ * Our own errors and bounds, one counter a site, in the WALK_END record. New ones
+ * come last, as with enum stat.
+ */
 enum walk_stat {
 	WALK_STAT_FAULT_SUPER,
 	WALK_STAT_FAULT_MOUNT,

@@ -203,8 +203,9 @@ __noinline int emit_capwait(u64 addr, u64 mdsc)
 	r->need = BPF_CORE_READ(c, need);
 	r->want = BPF_CORE_READ(c, want);
 	commit(r);
-	bpf_map_update_elem(&stacks, &stack, &addr, BPF_ANY);
-	bpf_map_update_elem(&processes, &tgid, &one, BPF_ANY);
+	if (bpf_map_update_elem(&stacks, &stack, &addr, BPF_ANY) ||
+	    bpf_map_update_elem(&processes, &tgid, &one, BPF_ANY))
+		stats[WALK_STAT_BOUND]++;
 	cap_waits++;
 	return 0;
 }

@@ -29,15 +29,21 @@ struct {
 } out SEC(".maps");
 
 u64 out_len; /* bytes used of out: user space takes them and sets it to 0 */
-u64 stats[WALK_STAT_MAX];
+u64 stats[WALK_STAT_MAX] STATS;
 u32 fault_site; /* where a failed read is counted */
+
+static __always_inline void fault(void)
+{
+	if (fault_site < WALK_STAT_MAX)
+		stats[fault_site]++;
+}
 
 static __always_inline long rd(void *to, u32 size, const void *from)
 {
 	long err = bpf_probe_read_kernel(to, size, from);
 
-	if (err && fault_site < WALK_STAT_MAX)
-		stats[fault_site]++;
+	if (err)
+		fault();
 	return err;
 }
 #define RD(to, from) rd(to, sizeof(*(to)), from)
@@ -109,7 +115,11 @@ __noinline int path_names(u64 dentry, u64 mount)
 		if (at >= WALK_PATH_LEN)
 			return 0;
 		n = bpf_probe_read_kernel_str(&names.b[at], 256, name);
-		if (n <= 0 || at + n > WALK_PATH_LEN)
+		if (n <= 0) {
+			fault();
+			return 0;
+		}
+		if (at + n > WALK_PATH_LEN)
 			return 0;
 		names_path.len = at + n;
 		d = up;

@@ -213,6 +213,9 @@ func straceSummary(w io.Writer, s session.Summary, quiet int) {
 		if s.NoRoom > 0 {
 			fmt.Fprintf(w, "; %d calls of threads there was no room for", s.NoRoom)
 		}
+		if s.Busy > 0 {
+			fmt.Fprintf(w, "; %d of these because of a thread that was preempted while it wrote", s.Busy)
+		}
 		fmt.Fprintln(w)
 	} else if quiet == 0 {
 		fmt.Fprintf(w, "hangtrace: %d calls traced, none lost\n", s.Calls)

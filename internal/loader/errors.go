@@ -8,9 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// statNames are the sites of enum stat in bpf/hangtrace.h, in its order.
-var statNames = [...]string{"ring", "slots", "sleeps", "path_fault", "stack_fault", "seq"}
-
 // notSupported adds ErrNotSupported to the chain of errors that mean so.
 func notSupported(err error) error {
 	switch {
@@ -27,15 +24,15 @@ func notSupported(err error) error {
 }
 
 func readStats(coll *ebpf.Collection) map[string]uint64 {
-	var counts [len(statNames)]uint64
+	counts := make([]uint64, len(statSites))
 	v := coll.Variables["stats"]
-	if v == nil || v.Get(&counts) != nil {
+	if v == nil || v.Get(counts) != nil {
 		return nil
 	}
 	stats := make(map[string]uint64)
 	for i, n := range counts {
 		if n > 0 {
-			stats[statNames[i]] = n
+			stats[statSites[i].Name] = n
 		}
 	}
 	return stats

@@ -133,8 +133,19 @@ func (s *Snapshotter) Close() error {
 	return nil
 }
 
-// Degraded says what this kernel does not give.
-func (s *Snapshotter) Degraded() []string { return slices.Clone(s.degraded) }
+// Degraded says what this kernel does not give, and what could not be read so
+// far.
+func (s *Snapshotter) Degraded() []string {
+	list := slices.Clone(s.degraded)
+	stats := s.Stats()
+	if stats["stack_fault"] > 0 {
+		list = append(list, "the kernel stacks of some threads could not be read: what they wait for is not known")
+	}
+	if stats["regs_fault"] > 0 {
+		list = append(list, "the registers of some threads could not be read: which call they are in is not known")
+	}
+	return list
+}
 
 // FilePaths tells whether Files gives paths.
 func (s *Snapshotter) FilePaths() bool { return s.coll.Programs["snapshot_files"] != nil }

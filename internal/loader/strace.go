@@ -267,6 +267,7 @@ type StraceCounts struct {
 	LostOthers  uint64 // signals, births and deaths without a record
 	LostStacks  uint64 // of calls that have a record, without one of their stack
 	NoSlot      uint64 // calls of threads for which there was no room
+	Busy        uint64 // of what was lost: because of a preempted thread
 }
 
 // Counts sums up the counters.
@@ -283,6 +284,7 @@ func (s *Strace) Counts() StraceCounts {
 		sum.LostOthers += c.LostOthers
 		sum.LostStacks += c.LostStacks
 		sum.NoSlot += c.NoSlot
+		sum.Busy += c.Busy
 	}
 	return sum
 }

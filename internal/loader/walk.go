@@ -226,6 +226,7 @@ func (w *Walker) end(tookNS uint64) ([]byte, error) {
 	for _, n := range stats {
 		rec = binary.LittleEndian.AppendUint64(rec, n)
 	}
+	w.incomplete(stats)
 	return rec, nil
 }
 

@@ -29,7 +29,7 @@ func (p *page) event(e *correlate.Event) {
 	head := e.Time.In(p.o.Location).Format("15:04:05") + " "
 	switch e.Kind {
 	case correlate.EventLost:
-		p.words(head, indent, p.paint(colorWarn, "lost records so far: "+counts(e.Lost)))
+		p.words(head, indent, p.paint(colorWarn, lossWords("lost records so far: ", "failed reads so far: ", "", e.Lost)))
 	case correlate.EventNotice:
 		p.words(head, indent, clean(e.Notice))
 	case correlate.EventSummary:
@@ -129,7 +129,7 @@ func (p *page) closing(head string, s *correlate.LiveSummary) {
 		count(s.SlowCalls, "slow call"), span(millis(s.OldestMS))))
 	p.byServer(s.ByServer)
 	if len(s.Lost) > 0 {
-		p.words(indent, indent, p.paint(colorWarn, "Lost records: "+counts(s.Lost)+"; hangs may be missing."))
+		p.words(indent, indent, p.paint(colorWarn, lossWords("Lost records: ", "Failed reads: ", "; hangs may be missing.", s.Lost)))
 	}
 	if len(s.Elsewhere) > 0 {
 		var b bytes.Buffer
@@ -140,6 +140,26 @@ func (p *page) closing(head string, s *correlate.LiveSummary) {
 }
 
 // counts says "12 in ring, 3 in slots".
+// lossWords tells records that are missing from those that lack a part, as
+// something of them could not be read.
+func lossWords(lost, unread, meaning string, c correlate.Counts) string {
+	whole, part := make(correlate.Counts), make(correlate.Counts)
+	for place, n := range c {
+		if strings.HasSuffix(place, "_fault") {
+			part[place] = n
+		} else {
+			whole[place] = n
+		}
+	}
+	switch {
+	case len(whole) == 0:
+		return unread + counts(part)
+	case len(part) == 0:
+		return lost + counts(whole) + meaning
+	}
+	return lost + counts(whole) + meaning + " " + unread + counts(part)
+}
+
 func counts(c correlate.Counts) string {
 	var parts []string
 	for place, n := range c {

@@ -51,6 +51,9 @@ type Summary struct {
 	Calls, Lines uint64
 	// Lost calls have no line, LostReturns a line without a return value.
 	Lost, LostReturns, LostOthers, LostStacks, NoRoom uint64
+	// Busy of these were lost because of a thread that was preempted while it
+	// wrote, not because the buffer was full.
+	Busy uint64
 	// Hung is how many threads stayed inside a file call for longer than the
 	// threshold until the end.
 	Hung int
