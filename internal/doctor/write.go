@@ -14,16 +14,21 @@ func Forms() []string { return []string{"text", "json", "yaml"} }
 
 // Write renders a report.
 func Write(w io.Writer, form string, r Report) error {
-	switch form {
-	case "text":
+	if form == "text" {
 		return writeText(w, r)
+	}
+	return writeStructured(w, form, r)
+}
+
+func writeStructured(w io.Writer, form string, v any) error {
+	switch form {
 	case "json":
 		enc := json.NewEncoder(w)
 		enc.SetEscapeHTML(false)
 		enc.SetIndent("", "  ")
-		return enc.Encode(r)
+		return enc.Encode(v)
 	case "yaml":
-		text, err := yaml.Marshal(r)
+		text, err := yaml.Marshal(v)
 		if err != nil {
 			return fmt.Errorf("yaml: %w", err)
 		}
@@ -59,11 +64,12 @@ func writeText(w io.Writer, r Report) error {
 	return err
 }
 
-// printable keeps what the node says from moving the cursor.
+// printable keeps what the node says from moving the cursor, or the text.
 func printable(s string) string {
 	s = strings.ReplaceAll(s, "\n", "; ")
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
+		bidirectional := r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
+		if r < ' ' || r >= 0x7f && r < 0xa0 || bidirectional {
 			return '?'
 		}
 		return r

@@ -23,13 +23,15 @@ const (
 	wordHeld      = "e2e-held"
 	wordReckless  = "e2e-reckless"
 	wordChurn     = "e2e-churn"
+	wordFlood     = "e2e-flood"
+	wordUnmap     = "e2e-unmap"
 )
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 {
 		commands := map[string]func(args []string) error{
 			wordContainer: runContainer, wordChild: runChild, wordStat: runStat, wordRepeat: runRepeat,
-			wordRead: runRead, wordHeld: runHeld, wordReckless: runReckless, wordChurn: runChurn,
+			wordRead: runRead, wordHeld: runHeld, wordReckless: runReckless, wordChurn: runChurn, wordFlood: runFlood, wordUnmap: runUnmap,
 		}
 		if run := commands[os.Args[1]]; run != nil {
 			if err := run(os.Args[2:]); err != nil {
