@@ -11,7 +11,7 @@ BENCHFLAGS ?=
 BENCHTIME ?= 200ms
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-all test test-root test-ceph test-vm soak generate verify bench fuzz lint demo captures clean
+.PHONY: help build build-all test test-root test-ceph test-vm soak generate verify sizes bench fuzz lint demo captures clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -50,6 +50,13 @@ verify: ## regenerate and fail on a difference
 	$(MAKE) generate
 	git diff --exit-code --stat -- bpf
 	@test -z "$$(git status --porcelain -- bpf)" || { git status --short -- bpf; echo "bpf/ differs from what its sources give: commit it" >&2; exit 1; }
+
+sizes: ## as root: write down anew how big the BPF programs are and how much the verifier looks at: KERNELS="5.10 6.1"
+	test/vm/install.sh vm
+	CGO_ENABLED=0 GOARCH=amd64 $(GO) test -c -o bin/loader-amd64.test ./internal/loader
+	CGO_ENABLED=0 GOARCH=arm64 $(GO) test -c -o bin/loader-arm64.test ./internal/loader
+	set -o pipefail; test/vm/run-kernel.sh -d internal/loader -m fuse,ceph,rbd "$(KERNELS)" 'bin/loader-{arch}.test' -test.v -test.run '^TestSizes$$' -sizes=print | tee bin/sizes.log
+	$(GO) test -count=1 -run '^TestSizes$$' ./internal/loader -sizes=update -sizes-from=$(CURDIR)/bin/sizes.log
 
 bench: build ## as root: what it costs, beside strace, perf trace, bpftrace, ps: BENCHFLAGS=--quick
 	$(GO) run ./test/bench --bin bin/hangtrace $(BENCHFLAGS)
