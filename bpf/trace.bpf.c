@@ -431,9 +431,14 @@ static __always_inline void fell_asleep(struct task_struct *t, u32 tid, u32 stat
 
 static __always_inline bool waits_by_nature(s64 nr, u32 state)
 {
-	if (nr < 0 || nr >= CALL_CLASSES)
+	u64 i = (u32)nr;
+
+	/* The compiler must not compare one register and use another, which it
+	 * extended by its sign: the verifier does not see that they are one. */
+	barrier_var(i);
+	if (i >= CALL_CLASSES)
 		return false;
-	return call_class[nr] & CALL_WAITS && !(state & 0x2);
+	return call_class[i] & CALL_WAITS && !(state & 0x2);
 }
 
 static __noinline int send_block(struct task_struct *t, struct sleep *z, u64 now)
