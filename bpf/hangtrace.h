@@ -22,6 +22,7 @@ enum record_kind {
 	RECORD_BLOCK = 4,
 	RECORD_TARGET = 5,
 	RECORD_SLOT = 6, /* header, struct slot, path: made by user space */
+	RECORD_REST = 7,
 };
 
 /* call_class[nr]: what the live tracer does with a system call. */
@@ -40,7 +41,6 @@ enum record_flags {
 	FILE_DETACHED = 1 << 5, /* the mount is in no mount namespace any more */
 	FILE_HAS_PATH = 1 << 6,
 	CWD_DETACHED = 1 << 7,
-	TASK_RESTING = 1 << 8, /* in the wait that user space judged already */
 };
 
 struct record_header {
@@ -72,6 +72,18 @@ struct task_record {
 };
 _Static_assert(sizeof(struct task_record) == 8 + 5 * 8 + 6 * 8 + 5 * 8 + 8 + 12 * 4 + 32,
 	       "events.decodeTask reads fixed offsets");
+
+/* A thread that is still in the wait that user space judged already, in the stream of tasks. */
+struct rest_record {
+	struct record_header h;
+	u64 start_ns; /* CLOCK_BOOTTIME */
+	u32 pid, tid, ppid;
+	u32 task_flags; /* PF_* */
+	u32 mount_ns;
+	u32 pad;
+};
+_Static_assert(sizeof(struct rest_record) == 8 + 8 + 6 * 4,
+	       "events.decodeRest reads fixed offsets");
 
 /* One open file, from iter/task_file. path_len bytes of path follow, padded to 8. */
 struct file_record {

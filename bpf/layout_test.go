@@ -31,6 +31,7 @@ func TestLayout(t *testing.T) {
 		t.Run(arch, func(t *testing.T) {
 			snapshot, trace := types(t, "snapshot_"+arch+"_bpfel.o"), types(t, "trace_"+arch+"_bpfel.o")
 			t.Run("task", func(t *testing.T) { taskLayout(t, snapshot) })
+			t.Run("rest", func(t *testing.T) { restLayout(t, snapshot) })
 			t.Run("file", func(t *testing.T) { fileLayout(t, snapshot) })
 			t.Run("slot", func(t *testing.T) { slotLayout(t, trace) })
 			t.Run("call", func(t *testing.T) { callLayout(t, trace) })
@@ -307,7 +308,7 @@ func taskLayout(t *testing.T, spec *btf.Spec) {
 	im.put("stack_len", 2)
 	im.put("cwd_dev", 0x123<<20|0x45678)
 	flag := func(name string) uint64 { return headerConstant(t, name) }
-	im.put("flags", flag("TASK_HAS_REGS")|flag("CWD_DETACHED")|flag("TASK_RESTING"))
+	im.put("flags", flag("TASK_HAS_REGS")|flag("CWD_DETACHED"))
 	data := im.header(headerConstant(t, "RECORD_TASK"), words(0xffffffff81000001, 0xffffffff81000002))
 
 	list, err := events.DecodeTasks(facts.Pass{Format: facts.FormatBPFTask, Data: append(data, data...)})
@@ -335,6 +336,23 @@ func taskLayout(t *testing.T, spec *btf.Spec) {
 	if err != nil || !list[0].Compat || list[0].HasRegs {
 		t.Errorf("TASK_COMPAT: %v, %+v", err, list)
 	}
+}
+
+func restLayout(t *testing.T, spec *btf.Spec) {
+	im := newImage(t, spec, "rest_record")
+	data := im.header(headerConstant(t, "RECORD_REST"), nil)
+	list, err := events.DecodeTasks(facts.Pass{Format: facts.FormatBPFTask, Data: append(data, data...)})
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%d tasks, %v", len(list), err)
+	}
+	k := list[1]
+	if !k.Resting {
+		t.Errorf("rests: %+v", k)
+	}
+	im.equal(map[string]any{
+		"start_ns": k.StartBootNS, "pid": k.PID, "tid": k.TID, "ppid": k.PPID, "task_flags": k.Flags, "mount_ns": k.MountNS,
+	})
+	im.complete("pad")
 }
 
 func fileLayout(t *testing.T, spec *btf.Spec) {

@@ -225,29 +225,24 @@ static __always_inline void fill_task(struct task_record *r, struct task_struct 
 	bpf_probe_read_kernel_str(r->leader_comm, sizeof(r->leader_comm), &t->group_leader->comm);
 }
 
-/* What tells that a thread still rests, and little else. */
-static __always_inline bool fill_resting(struct task_record *r, struct task_struct *t)
+/* Most threads of a node rest: nothing is said of one but who it is. */
+static __always_inline bool rests(struct rest_record *r, struct task_struct *t)
 {
 	u32 tid = t->pid;
 	struct rest *rest = bpf_map_lookup_elem(&resting, &tid);
 
-	if (!rest)
+	if (!rest || t->nvcsw + t->nivcsw != rest->switches ||
+	    t->start_boottime != rest->start_ns || !state_of(t))
 		return false;
-	r->nvcsw = t->nvcsw;
-	r->nivcsw = t->nivcsw;
+	r->h.kind = RECORD_REST;
+	r->h.size = sizeof(*r);
 	r->start_ns = t->start_boottime;
-	r->state = state_of(t);
-	if (r->nvcsw + r->nivcsw != rest->switches || r->start_ns != rest->start_ns || !r->state)
-		return false;
-	r->h.kind = RECORD_TASK;
-	r->sampled_ns = bpf_ktime_get_ns();
-	r->nr = -1;
-	r->tid = tid;
 	r->pid = t->tgid;
+	r->tid = tid;
 	r->ppid = t->real_parent->tgid;
 	r->task_flags = t->flags;
 	r->mount_ns = t->nsproxy->mnt_ns->ns.inum;
-	r->flags = TASK_RESTING;
+	r->pad = 0;
 	return true;
 }
 
@@ -259,17 +254,17 @@ SEC("iter/task") int snapshot_tasks(struct bpf_iter__task *ctx)
 {
 	struct task_buffer *b = &task_buf;
 	struct task_struct *t = ctx->task;
+	struct rest_record rest;
 	u32 size;
 	long n;
 
 	if (!t || !wanted(t))
 		return 0;
-	__builtin_memset(&b->r, 0, sizeof(b->r));
-	if (fill_resting(&b->r, t)) {
-		b->r.h.size = sizeof(b->r);
-		bpf_seq_write(ctx->meta->seq, b, sizeof(b->r));
+	if (rests(&rest, t)) {
+		bpf_seq_write(ctx->meta->seq, &rest, sizeof(rest));
 		return 0;
 	}
+	__builtin_memset(&b->r, 0, sizeof(b->r));
 	fill_task(&b->r, t);
 	fill_registers(&b->r, t);
 	fill_namespaces(&b->r, t);

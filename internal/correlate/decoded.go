@@ -130,6 +130,9 @@ func sightingsOf(list []events.Task) sightings {
 	of := make(sightings, len(list))
 	for i := range list {
 		t := &list[i]
+		if t.Resting { // once it runs, its switches tell nothing of the pass before
+			continue
+		}
 		of[t.TID] = sighting{t.StartBootNS, t.Switches(), t.SampledNS}
 	}
 	return of

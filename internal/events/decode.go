@@ -17,6 +17,7 @@ const (
 	kindCall   = 3
 	kindBlock  = 4
 	kindTarget = 5
+	kindRest   = 7
 
 	flagHasRegs       = 1 << 0
 	flagCompat        = 1 << 1
@@ -26,10 +27,10 @@ const (
 	flagFileDetached  = 1 << 5
 	flagFileHasPath   = 1 << 6
 	flagCwdDetached   = 1 << 7
-	flagResting       = 1 << 8
 
 	headerSize = 8
 	taskSize   = 224
+	restSize   = 40
 	fileSize   = 72
 	maxStack   = 64
 	maxPath    = 4096
@@ -51,9 +52,18 @@ func DecodeTasks(p facts.Pass) ([]Task, error) {
 }
 
 func decodeTaskStream(data []byte) ([]Task, error) {
-	tasks := make([]Task, 0, len(data)/(taskSize+16*8))
+	tasks := make([]Task, 0, countRecords(data))
 	var before []byte // the last record's stack
 	for at := 0; at < len(data); {
+		if len(data)-at >= restSize && binary.LittleEndian.Uint32(data[at:]) == kindRest {
+			rec, err := nextRecord(data[at:], kindRest, restSize)
+			if err != nil {
+				return tasks, fmt.Errorf("task record at byte %d: %w", at, err)
+			}
+			at += len(rec)
+			tasks, before = append(tasks, decodeRest(rec)), nil
+			continue
+		}
 		rec, err := nextRecord(data[at:], kindTask, taskSize)
 		if err != nil {
 			return tasks, fmt.Errorf("task record at byte %d: %w", at, err)
@@ -74,6 +84,28 @@ func decodeTaskStream(data []byte) ([]Task, error) {
 		tasks = append(tasks, t)
 	}
 	return tasks, nil
+}
+
+// countRecords counts what stands in a stream as far as its sizes make sense.
+func countRecords(data []byte) (n int) {
+	for len(data) >= headerSize {
+		size := binary.LittleEndian.Uint32(data[4:])
+		if size < headerSize || uint64(size) > uint64(len(data)) {
+			break
+		}
+		data = data[size:]
+		n++
+	}
+	return n
+}
+
+// decodeRest decodes a rest_record.
+func decodeRest(rec []byte) Task {
+	f := fields{b: rec, at: headerSize}
+	return Task{
+		StartBootNS: f.u64(), PID: int(f.u32()), TID: int(f.u32()), PPID: int(f.u32()), Flags: f.u32(), MountNS: f.u32(),
+		SyscallNR: NoSyscall, Resting: true,
+	}
 }
 
 // nextRecord cuts the first record off a stream of one kind.
@@ -141,7 +173,6 @@ func decodeTask(rec []byte) (t Task, stack []byte, err error) {
 	t.HasRegs = flags&flagHasRegs != 0
 	t.Compat = flags&flagCompat != 0
 	t.CwdDetached = flags&flagCwdDetached != 0
-	t.Resting = flags&flagResting != 0
 	t.MountNS, t.PIDNS = f.u32(), f.u32()
 	t.BlockerTID = int(f.u32())
 	dev := f.u32()

@@ -98,7 +98,8 @@ type Task struct {
 	// Wchan is the function the thread sleeps in; only the proc backend has it.
 	Wchan string
 	// Resting tells that the thread has not run since it was judged to wait for
-	// no file system: then only what identifies it and its stay is filled in.
+	// no file system: then only what identifies it, PPID, Flags and MountNS
+	// are filled in.
 	Resting bool
 	// BlockerTID is the thread that holds the lock this one waits for, where
 	// the kernel keeps it (task->blocker, 6.16+); 0 otherwise.

@@ -51,14 +51,19 @@ func flag(on bool, bit uint32) uint32 {
 	return 0
 }
 
-// Task is a task_record.
+// Task is a task_record, or a rest_record.
 func Task(t events.Task) []byte {
 	r := make(record, 8)
+	if t.Resting { // a rest_record
+		r.u64(t.StartBootNS)
+		r.u32(uint32(t.PID), uint32(t.TID), uint32(t.PPID), t.Flags, t.MountNS, 0)
+		return r.finish(7, nil)
+	}
 	r.u64(t.SampledNS, t.StartBootNS, t.LastArrivalNS, t.VoluntarySwitches, t.InvoluntarySwitches)
 	r.u64(t.Args[:]...)
 	r.u64(t.PC, t.SP, t.BP, t.LR, uint64(t.Return), uint64(t.SyscallNR))
 	r.u32(uint32(t.PID), uint32(t.TID), uint32(t.PPID), t.State, t.Flags)
-	r.u32(flag(t.HasRegs, 1) | flag(t.Compat, 2) | flag(t.CwdDetached, 1<<7) | flag(t.Resting, 1<<8))
+	r.u32(flag(t.HasRegs, 1) | flag(t.Compat, 2) | flag(t.CwdDetached, 1<<7))
 	r.u32(t.MountNS, t.PIDNS, uint32(t.BlockerTID), t.CwdDevMajor<<20|t.CwdDevMinor, uint32(t.CwdMountID), uint32(len(t.Stack)))
 	r.text(t.Comm, 16)
 	r.text(t.ProcessComm, 16)
