@@ -46,6 +46,10 @@ type Snapshotter struct {
 	degraded []string
 	lastSize int                 // of the last pass
 	rests    map[uint32]struct{} // the keys of the map of resting threads
+
+	narrow *narrow // nil: not to be had
+	pids   []int
+	passes int
 }
 
 // variant is one set of programs to try, best first.
@@ -124,11 +128,17 @@ func loadSnapshot(opts SnapshotOptions, v variant) (*Snapshotter, error) {
 	if s.files == nil {
 		s.files = coll.Programs["snapshot_files_nopath"]
 	}
+	if !opts.All {
+		s.narrow = newNarrow(coll.Programs["snapshot_tasks"])
+	}
 	return s, nil
 }
 
 // Close unloads the programs.
 func (s *Snapshotter) Close() error {
+	if s.narrow != nil {
+		s.narrow.close()
+	}
 	s.coll.Close()
 	return nil
 }
@@ -152,17 +162,42 @@ func (s *Snapshotter) FilePaths() bool { return s.coll.Programs["snapshot_files"
 
 // SetTargets replaces the processes that Tasks looks at.
 func (s *Snapshotter) SetTargets(pids []int) error {
+	s.pids = slices.Clone(pids)
+	if s.narrow != nil {
+		s.narrow.set(pids)
+	}
 	return setPIDs(s.coll.Maps["targets"], pids)
 }
 
 // Tasks samples the threads.
 func (s *Snapshotter) Tasks() (facts.Pass, error) {
-	data, err := readIteratorInto(s.coll.Programs["snapshot_tasks"], s.lastSize+s.lastSize/8)
+	data, err := s.tasks()
 	if err != nil {
 		return facts.Pass{}, fmt.Errorf("task iterator: %w", err)
 	}
 	s.lastSize = len(data)
 	return facts.Pass{Format: facts.FormatBPFTask, AtNS: monotonic(), Data: data}, nil
+}
+
+func (s *Snapshotter) tasks() ([]byte, error) {
+	s.passes++
+	size := s.lastSize + s.lastSize/8
+	if s.narrow != nil && len(s.pids) <= narrowMost && (!s.opts.Children || s.passes%wideEvery != 1) {
+		var data bytes.Buffer
+		data.Grow(size + bytes.MinRead)
+		var err error
+		for _, pid := range s.pids {
+			if err = s.narrow.read(pid, &data); err != nil {
+				break
+			}
+		}
+		if err == nil {
+			return data.Bytes(), nil
+		}
+		s.narrow.close()
+		s.narrow = nil // this kernel, or these rights, do without
+	}
+	return readIteratorInto(s.coll.Programs["snapshot_tasks"], size)
 }
 
 // Files lists the open files of the given processes.

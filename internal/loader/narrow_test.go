@@ -1,0 +1,71 @@
+package loader
+
+import (
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hangtrace/hangtrace/internal/testkit"
+)
+
+// TestNarrow holds a pass over single processes against one over everything.
+func TestNarrow(t *testing.T) {
+	testkit.NeedBPF(t)
+	s, err := NewSnapshotter(SnapshotOptions{})
+	require.NoError(t, err)
+	defer s.Close()
+	if s.narrow == nil {
+		t.Skip("Linux before 6.7")
+	}
+	other := exec.Command("sleep", "100")
+	require.NoError(t, other.Start())
+	defer other.Process.Kill()
+	ended := exec.Command("true")
+	require.NoError(t, ended.Run())
+	_, tid := reader(t)
+	pids := []int{os.Getpid(), other.Process.Pid, ended.Process.Pid}
+	require.NoError(t, s.SetTargets(pids))
+
+	got := sample(t, s)
+	require.NotNil(t, s.narrow, "given up")
+	require.Len(t, s.narrow.links, 3)
+	require.Contains(t, got, tid)
+	require.Contains(t, got, other.Process.Pid)
+	saved := s.narrow
+	s.narrow = nil
+	wide := sample(t, s)
+	s.narrow = saved
+	require.Equal(t, slices.Sorted(maps.Keys(wide)), slices.Sorted(maps.Keys(got)))
+
+	require.NoError(t, s.SetTargets(pids[1:2]))
+	require.Len(t, s.narrow.links, 1)
+	require.Len(t, sample(t, s), 1)
+	require.NoError(t, other.Process.Kill())
+	_ = other.Wait()
+	require.Eventually(t, func() bool { return len(sample(t, s)) == 0 }, 10*time.Second, 10*time.Millisecond)
+	require.NotNil(t, s.narrow, "given up")
+}
+
+// TestNarrowFindsChildren needs a pass over everything now and then.
+func TestNarrowFindsChildren(t *testing.T) {
+	testkit.NeedBPF(t)
+	s, err := NewSnapshotter(SnapshotOptions{Children: true})
+	require.NoError(t, err)
+	defer s.Close()
+	require.NoError(t, s.SetTargets([]int{os.Getpid()}))
+	child := exec.Command("sleep", "100")
+	require.NoError(t, child.Start())
+	defer child.Process.Kill()
+	seen := 0
+	for range 2 * wideEvery {
+		if sample(t, s)[child.Process.Pid] != nil {
+			seen++
+		}
+	}
+	require.GreaterOrEqual(t, seen, 2)
+}
