@@ -96,9 +96,8 @@ type writer struct {
 	p    Printer
 }
 
-// arg is append for what is not in the way of a million calls a second.
-func (w *writer) arg(i int) string { return string(w.append(nil, i)) }
-
+// append shows argument i behind b. Kinds that few calls have are strings of
+// their own.
 func (w *writer) append(b []byte, i int) []byte {
 	a, v := &w.list[i], w.args[i]
 	switch a.Kind {
