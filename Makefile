@@ -9,6 +9,7 @@ FUZZTIME ?= 10s
 HANGTRACE_SOAK ?= 30m
 BENCHFLAGS ?=
 BENCHTIME ?= 200ms
+BASE ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help build build-all test test-root test-ceph test-vm soak generate verify sizes bench fuzz lint demo captures clean
@@ -62,6 +63,9 @@ bench: build ## as root: what it costs, beside strace, perf trace, bpftrace, ps:
 	$(GO) run ./test/bench --bin bin/hangtrace $(BENCHFLAGS)
 	set -o pipefail; $(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./internal/... | grep -E '^(Benchmark|cpu|FAIL|panic|---)'
 
+bench-compare: ## the Go benchmarks beside those of an earlier commit: BASE=COMMIT
+	test/bench/compare.sh $(BASE)
+
 fuzz: ## run every fuzzer for a while: FUZZTIME=10s (or 2000x: so many inputs)
 	test/fuzz.sh $(FUZZTIME)
 
@@ -71,7 +75,7 @@ lint: ## gofmt, vet, staticcheck, clang-format, shellcheck
 	GOARCH=arm64 $(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	clang-format-19 --dry-run --Werror bpf/*.c bpf/*.h
-	shellcheck -x .ci/run test/fuzz.sh test/vm/vmtest test/vm/*.sh test/vm/lib/*.sh test/ceph/*.sh
+	shellcheck -x .ci/run test/fuzz.sh test/bench/compare.sh test/vm/vmtest test/vm/*.sh test/vm/lib/*.sh test/ceph/*.sh
 
 demo: build ## as root: hang a kubelet on purpose, find it, clean up
 	$(GO) run ./test/demo --bin bin/hangtrace
