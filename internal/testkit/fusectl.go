@@ -28,7 +28,7 @@ func (f *HangFS) gone() error {
 	if f.connection == 0 {
 		return nil
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(slowed(10 * time.Second)); ; time.Sleep(10 * time.Millisecond) {
 		dir, err := f.ConnectionDir()
 		if err != nil {
 			return err

@@ -164,7 +164,7 @@ func (f *HangFS) Stop() error {
 	if err := f.daemon.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(slowed(30 * time.Second)); ; time.Sleep(time.Millisecond) {
 		list, err := Threads(f.daemon.PID)
 		if err != nil {
 			return err

@@ -218,7 +218,7 @@ func (s *Sandbox) Close() error {
 		errs = append(errs, f.end())
 	}
 	for _, p := range s.processes {
-		if err := p.Wait(10 * time.Second); errors.Is(err, ErrNotEnded) {
+		if err := p.Wait(slowed(10 * time.Second)); errors.Is(err, ErrNotEnded) {
 			errs = append(errs, err)
 		}
 		for _, end := range []any{p.Stdin, p.Stdout} {
@@ -245,7 +245,7 @@ func (s *Sandbox) Close() error {
 func (f *HangFS) end() error {
 	select {
 	case <-f.daemon.done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(slowed(10 * time.Second)):
 		return fmt.Errorf("daemon %d does not die", f.daemon.PID)
 	}
 	for {

@@ -163,7 +163,7 @@ func superviseCopy() (int, error) {
 	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		code = 128 + int(status.Signal())
 	}
-	return code, reap(10 * time.Second)
+	return code, reap(slowed(10 * time.Second))
 }
 
 // reap kills whatever the copy left: as subreaper this process inherited it.

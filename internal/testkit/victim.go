@@ -52,7 +52,7 @@ func (s *Sandbox) StartVictimAs(name, mode string, args ...string) (*Victim, err
 			v.lines <- l
 		}
 	}()
-	if _, err := v.Await(victim.EventPrepared, 1, 30*time.Second); err != nil {
+	if _, err := v.Await(victim.EventPrepared, 1, slowed(30*time.Second)); err != nil {
 		return nil, fmt.Errorf("victim %s: %w", mode, err)
 	}
 	return v, nil
@@ -100,12 +100,12 @@ func (v *Victim) Hang(n int) ([]victim.Line, error) {
 	if err := v.Say("go"); err != nil {
 		return nil, err
 	}
-	lines, err := v.Await(victim.EventBlocking, n, 30*time.Second)
+	lines, err := v.Await(victim.EventBlocking, n, slowed(30*time.Second))
 	if err != nil {
 		return lines, err
 	}
 	for _, l := range lines {
-		if _, err := AwaitBlocked(v.PID, l.TID, 30*time.Second); err != nil {
+		if _, err := AwaitBlocked(v.PID, l.TID, slowed(30*time.Second)); err != nil {
 			return lines, fmt.Errorf("%s: %w", l.Op, err)
 		}
 	}

@@ -105,6 +105,22 @@ func TestCheckAsPlugin(t *testing.T) {
 	require.Regexp(t, `^ceph-fuse ceph-fuse\[\d+\] silent \w+: kubelet \w+ .*waiters?$`, hangs.output)
 }
 
+// TestCheckFindsAHang wants the answer of a node with a hang, in one short line.
+func TestCheckFindsAHang(t *testing.T) {
+	s := newScanned(t)
+	fs := s.watch(s.csi(podUID, pvName))
+	v := s.victim("ops", fs.MountPoint, "stat", "open")
+	s.hang(v, fs, 2)
+	pastThreshold()
+	for _, backend := range backends {
+		r := tool(t, s.Sandbox, 1, append([]string{"check", "--what=hangs"}, s.flags("--backend="+backend, threshold)...)...)
+		out := strings.TrimSpace(r.stdout.String())
+		require.LessOrEqual(t, utf8.RuneCountInString(out), 80)
+		require.Regexp(t, `silent|blocked|hung`, out) // of the worst hang, which on a machine with other tests need not be ours
+		require.NotContains(t, out, "\n")
+	}
+}
+
 // TestCheckUnknown wants exit code 2 for what is no answer.
 func TestCheckUnknown(t *testing.T) {
 	testkit.NeedRoot(t)

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -14,12 +15,14 @@ import (
 
 // The pod and volume of most tests.
 const (
-	podUID    = "3e5c5b0c-7a57-4f6e-9f0e-5c2d8a1b9d42"
-	otherUID  = "9b1d7f7e-1c0a-4c39-8d3f-27c6a1f0e3aa"
-	driver    = "cephfs.csi.ceph.com"
-	pvName    = "pvc-0a5c1f2e-6f0f-4a4e-9d0e-9a7d8c6b5a40"
-	threshold = "--threshold=300ms"
+	podUID   = "3e5c5b0c-7a57-4f6e-9f0e-5c2d8a1b9d42"
+	otherUID = "9b1d7f7e-1c0a-4c39-8d3f-27c6a1f0e3aa"
+	driver   = "cephfs.csi.ceph.com"
+	pvName   = "pvc-0a5c1f2e-6f0f-4a4e-9d0e-9a7d8c6b5a40"
 )
+
+// threshold is one that a machine under load does not pass by itself.
+var threshold = fmt.Sprintf("--threshold=%dms", 300*testkit.Slow())
 
 func handleOf(pv string) string {
 	return "0001-0009-rook-ceph-0000000000000001-" + pv
@@ -91,7 +94,7 @@ func (s *stage) hang(v *testkit.Victim, fs *testkit.HangFS, n int, ops ...string
 func (s *stage) kubeletRoot() string { return "--kubelet-root=" + s.tree.Root }
 
 // pastThreshold waits until what hangs already is old enough to be listed.
-func pastThreshold() { time.Sleep(500 * time.Millisecond) }
+func pastThreshold() { time.Sleep(time.Duration(testkit.Slow()) * 500 * time.Millisecond) }
 
 // byTID indexes hangs and fails on a thread that is listed twice.
 func byTID(t testing.TB, hangs []*correlate.Hang) map[int]*correlate.Hang {

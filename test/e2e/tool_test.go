@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,7 +20,20 @@ import (
 )
 
 // patience is how long anything may take on a slow, busy machine.
-const patience = 60 * time.Second
+var patience = time.Duration(testkit.Slow()) * 60 * time.Second
+
+// deadlines are the commands' own, in seconds.
+var deadlines = map[string]int{"report": 5, "scan": 10, "stacks": 5, "check": 4, "doctor": 5}
+
+// inTime gives a command more time where the machine is slow, unless the test
+// itself says how much.
+func inTime(args []string) []string {
+	says := slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--deadline") })
+	if len(args) == 0 || says || testkit.Slow() == 1 || deadlines[args[0]] == 0 {
+		return args
+	}
+	return append(slices.Clone(args), fmt.Sprintf("--deadline=%ds", deadlines[args[0]]*testkit.Slow()))
+}
 
 // The exit codes of the contract.
 const (
@@ -57,7 +71,7 @@ type run struct {
 
 func start(t testing.TB, s *testkit.Sandbox, args ...string) *run {
 	t.Helper()
-	return startCommand(t, s, exec.Command(binary(t), args...))
+	return startCommand(t, s, exec.Command(binary(t), inTime(args)...))
 }
 
 // startCommand starts the tool in a way of its own.
