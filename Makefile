@@ -4,9 +4,10 @@ GO ?= go
 VERSION ?= dev
 LDFLAGS := -s -w -X main.release=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-KERNELS ?= 6.1 6.12
+KERNELS ?= all
 FUZZTIME ?= 10s
 HANGTRACE_SOAK ?= 30m
+MATRIXFLAGS ?=
 BENCHFLAGS ?=
 BENCHTIME ?= 200ms
 BASE ?=
@@ -34,11 +35,11 @@ test-root: build ## run the tests and fail where a privileged one is skipped
 test-ceph: build ## run against a real Ceph cluster and kernel client, in a guest
 	test/ceph/run.sh
 
-test-vm: build-all ## run the privileged tests on other kernels: KERNELS="6.1 6.12"
+test-vm: build-all ## run programs and commands on other kernels, as a table: KERNELS="5.10 6.12", or all; MATRIXFLAGS=-q: fewer tests
 	test/vm/install.sh vm
-	CGO_ENABLED=0 $(GO) test -c -o bin/e2e-amd64.test ./test/e2e
-	CGO_ENABLED=0 GOARCH=arm64 $(GO) test -c -o bin/e2e-arm64.test ./test/e2e
-	test/vm/run-kernel.sh -d test/e2e "$(KERNELS)" 'bin/e2e-{arch}.test' -test.v
+	for arch in amd64 arm64; do for p in internal/loader test/e2e; do \
+		CGO_ENABLED=0 GOARCH=$$arch $(GO) test -c -o bin/$${p##*/}-$$arch.test ./$$p || exit 1; done; done
+	test/vm/matrix.sh $(MATRIXFLAGS) "$(KERNELS)"
 
 soak: build ## as root: watch a node whose kubelet hangs and restarts for HANGTRACE_SOAK=30m
 	HANGTRACE_SOAK=$(HANGTRACE_SOAK) HANGTRACE_REQUIRE_BPF=1 HANGTRACE_BIN=$(CURDIR)/bin/hangtrace nice \
@@ -52,7 +53,7 @@ verify: ## regenerate and fail on a difference
 	git diff --exit-code --stat -- bpf
 	@test -z "$$(git status --porcelain -- bpf)" || { git status --short -- bpf; echo "bpf/ differs from what its sources give: commit it" >&2; exit 1; }
 
-sizes: ## as root: write down anew how big the BPF programs are and how much the verifier looks at: KERNELS="5.10 6.1"
+sizes: ## as root: write down anew how big the BPF programs are, and what the verifier looks at: KERNELS as above
 	test/vm/install.sh vm
 	CGO_ENABLED=0 GOARCH=amd64 $(GO) test -c -o bin/loader-amd64.test ./internal/loader
 	CGO_ENABLED=0 GOARCH=arm64 $(GO) test -c -o bin/loader-arm64.test ./internal/loader

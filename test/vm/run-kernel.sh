@@ -22,6 +22,7 @@ ARG...   for the test binary; default -test.v
   -d DIR    the package's folder (its testdata): the working directory in the guest
   -m MODS   modules (default fuse)
   -t SEC    time limit of one kernel (default 300)
+  -e VAR=VALUE  set a variable for the tests
   -l DIR    keep the output and the console of each kernel there
 In the guest the program is /bin/hangtrace, HANGTRACE_BIN names it, and
 HANGTRACE_REQUIRE_BPF=1 is set, so that no privileged test can be left out.
@@ -29,11 +30,11 @@ Exit status: 0 if the tests pass on every kernel, else 1; a table comes last.
 U
 }
 
-DIR='' MODULES=fuse LIMIT=300 LOGS='' PROGRAM=''
-while getopts b:d:m:t:l:h o; do
+DIR='' MODULES=fuse LIMIT=300 LOGS='' PROGRAM='' ENVS=()
+while getopts b:d:m:t:l:e:h o; do
   case $o in
     b) PROGRAM=$OPTARG ;; d) DIR=$(readlink -f "$OPTARG") ;; m) MODULES=$OPTARG ;;
-    t) LIMIT=$OPTARG ;; l) LOGS=$OPTARG ;; h) usage; exit 0 ;; *) usage >&2; exit 2 ;;
+    e) ENVS+=(-e "$OPTARG") ;; t) LIMIT=$OPTARG ;; l) LOGS=$OPTARG ;; h) usage; exit 0 ;; *) usage >&2; exit 2 ;;
   esac
 done
 shift $((OPTIND - 1))
@@ -73,7 +74,7 @@ run_one() {
   [[ -z $DIR ]] || options+=(-s "$DIR")
   # The package's folder is read-only in the guest, as it should be to a test.
   # shellcheck disable=SC2016 # the guest's shell expands it
-  "$HERE/vmtest" -v -a "$arch" -m "$MODULES" -t "$LIMIT" -l "$log.console" -e HANGTRACE_REQUIRE_BPF=1 \
+  "$HERE/vmtest" -v -a "$arch" -m "$MODULES" -t "$LIMIT" -l "$log.console" -e HANGTRACE_REQUIRE_BPF=1 ${ENVS[@]+"${ENVS[@]}"} \
     -e "HANGTRACE_KERNEL=${kernel#linux-image-}" -f "$test:/bin/e2e.test" ${options[@]+"${options[@]}"} "$kernel" -- \
     sh -c '[ -z "$1" ] || cd /share; shift; exec /bin/e2e.test "$@"' sh "$DIR" "$@" </dev/null
 }
