@@ -78,6 +78,7 @@ func TestEveryCommandEndsInTime(t *testing.T) {
 		{append([]string{"stacks", "--deadline=5s"}, targets...), 5 * time.Second, nil},
 		{append([]string{"strace", "-f", "--duration=2s", "-o", filepath.Join(s.Dir, "calls")}, targets...), 2 * time.Second, nil},
 		{[]string{"doctor"}, 3 * 5 * time.Second, []string{"/run/containerd/containerd.sock"}}, // three groups of 5 s
+		{[]string{"doctor", "--stats"}, 5 * time.Second, nil},
 	} {
 		t.Run(strings.Join(tt.args[:min(2, len(tt.args))], " "), func(t *testing.T) {
 			r := start(t, s.Sandbox, tt.args...)

@@ -101,7 +101,7 @@ func TestForeignTextIsHarmless(t *testing.T) {
 		with("live", "-d", "1s"), with("live", "-d", "1s", "-o", "wide"), with("live", "-d", "1s", "--mode=sample"),
 		append([]string{"stacks"}, targets...), append([]string{"stacks", "-o", "folded"}, targets...),
 		append([]string{"strace", "--duration=1s"}, targets...), {"strace", "--duration=1s", "-y", "-s", "200", targets[0]},
-		{"scan", s.kubeletRoot(), "--min-age=0s"}, {"check", s.kubeletRoot()}, {"doctor"}, {"replay", recording}, {"replay", recording, "-o", "wide"},
+		{"scan", s.kubeletRoot(), "--min-age=0s"}, {"check", s.kubeletRoot()}, {"doctor"}, {"doctor", "--stats"}, {"replay", recording}, {"replay", recording, "-o", "wide"},
 	} {
 		t.Run(strings.Join(args[:min(3, len(args))], " "), func(t *testing.T) {
 			r := start(t, s.Sandbox, args...)

@@ -55,15 +55,17 @@ func inContainer(t testing.TB, s *stage, caps []string) allowed {
 	t.Helper()
 	runc := need(t, "runc")
 	bundle, state := filepath.Join(s.Dir, "bundle"), filepath.Join(s.Dir, "runc")
-	name := "hangtrace-" + filepath.Base(s.Dir)
 	for _, dir := range []string{"proc", "sys", "dev"} {
 		require.NoError(t, os.MkdirAll(filepath.Join(bundle, "rootfs", dir), 0o755))
 	}
 	program, err := os.ReadFile(binary(t))
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(bundle, "rootfs/hangtrace"), program, 0o755))
-	t.Cleanup(func() { _ = exec.Command(runc, "--root", state, "delete", "--force", name).Run() })
+	runs := 0
 	return func(args ...string) *exec.Cmd {
+		runs++ // two may run at a time
+		name := fmt.Sprintf("hangtrace-%s-%d", filepath.Base(s.Dir), runs)
+		t.Cleanup(func() { _ = exec.Command(runc, "--root", state, "delete", "--force", name).Run() })
 		text, err := json.Marshal(podContainer(caps, args))
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(bundle, "config.json"), text, 0o600))
@@ -218,8 +220,26 @@ func (w *rightsTest) strace(t *testing.T) {
 		p.say("go")
 		p.line()
 	}
+	w.stats(t, pid(p.PID))
 	require.NoError(t, r.Signal(os.Interrupt))
 	require.Equal(t, exitOK, r.end(t))
+}
+
+// stats reads the counters of a session with the same rights, without asking the
+// kernel for programs by number, which is CAP_SYS_ADMIN's.
+func (w *rightsTest) stats(t *testing.T, target string) {
+	t.Helper()
+	var st doctor.Stats
+	w.json(t, &st, exitOK, "doctor", "--stats")
+	for _, s := range st.Sessions {
+		if slices.Contains(s.Command, target) { // in a container its PID is not runc's
+			require.NotNil(t, s.PID)
+			require.Nil(t, s.Error)
+			require.Positive(t, counts(t, s, "strace")["calls"])
+			return
+		}
+	}
+	require.Fail(t, "the session is not seen", "%+v", st)
 }
 
 // live sees the hangs that were there, and their end.

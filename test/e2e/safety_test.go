@@ -95,6 +95,7 @@ func TestToolTouchesNothing(t *testing.T) {
 		{"check", root},
 		{"stacks", self, other},
 		{"doctor"},
+		{"doctor", "--stats"},
 		{"strace", self, "--duration=1s", "-o", filepath.Join(s.Dir, "out")},
 	} {
 		t.Run(strings.Join(args[:min(2, len(args))], " "), func(t *testing.T) {
