@@ -53,7 +53,7 @@ fi
 all=''
 for c in "${commands[@]}"; do all+="${all:+|}${c#*:}"; done
 
-rm -rf "$LOGS"
+rm -rf "$LOGS/loader" "$LOGS/e2e" "$LOGS/table"
 run() { # NAME FOLDER TESTS
   "$HERE/run-kernel.sh" -d "$ROOT/$2" -m fuse,loop -t "$LIMIT" -l "$LOGS/$1" -e "HANGTRACE_SLOW=$slow" "$kernels" \
     "$ROOT/bin/$1-{arch}.test" -test.v -test.timeout 0 -test.run "^Test($3)"
