@@ -246,8 +246,8 @@ func (s *Session) ended() error {
 func (s *Session) quiet(pass facts.Pass) bool {
 	snap := &facts.Snapshot{Backend: s.backend.name(), Node: s.cache.node(s.opts.Proc), Passes: []facts.Pass{pass}}
 	s.symbols(snap, func(string, error) {}) // said of the next look
-	suspects, err := correlate.Suspects(snap, s.opts.Judge.Decoded)
-	return err == nil && len(suspects) == 0
+	hangs, err := correlate.MayHang(snap, s.opts.Judge.Decoded)
+	return err == nil && !hangs
 }
 
 // Tick makes one more pass and compares it with the one before.

@@ -31,6 +31,7 @@ func (s *Session) userStacks(ctx context.Context, snap *facts.Snapshot, suspects
 // nothing else needs them. Until then s.ask is theirs.
 func (s *Session) askStacks(ctx context.Context, snap *facts.Snapshot, suspects []correlate.Suspect) (finish func()) {
 	want := make(map[int][]correlate.Suspect)
+	more := make(map[int]int) // beyond stacksMost
 	var pids []int
 	for _, p := range suspects {
 		if p.PC == 0 {
@@ -44,8 +45,12 @@ func (s *Session) askStacks(ctx context.Context, snap *facts.Snapshot, suspects 
 		if known.vain == stackTries {
 			continue
 		}
-		if len(want[p.PID]) == 0 {
+		switch len(want[p.PID]) {
+		case 0:
 			pids = append(pids, p.PID)
+		case stacksMost:
+			more[p.PID]++
+			continue
 		}
 		want[p.PID] = append(want[p.PID], p)
 	}
@@ -54,9 +59,8 @@ func (s *Session) askStacks(ctx context.Context, snap *facts.Snapshot, suspects 
 	}
 	work := make(map[int][]expendable.Request)
 	for _, pid := range pids {
-		if n := len(want[pid]); n > stacksMost {
-			skip(fmt.Sprintf("user stacks of %d more threads of pid %d", n-stacksMost, pid), fmt.Sprintf("at most %d a process are read", stacksMost))
-			want[pid] = want[pid][:stacksMost]
+		if n := more[pid]; n > 0 {
+			skip(fmt.Sprintf("user stacks of %d more threads of pid %d", n, pid), fmt.Sprintf("at most %d a process are read", stacksMost))
 		}
 		req, err := s.stackRequest(snap, pid, want[pid])
 		if err != nil {

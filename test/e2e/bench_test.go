@@ -57,7 +57,11 @@ func BenchmarkReport(b *testing.B) {
 		b.Run(fmt.Sprintf("threads-%d/%s", many, backend), func(b *testing.B) {
 			s := newStage(b)
 			p := s.crowd(many)
-			measure(b, s, many, pid(p.PID), "--backend="+backend, s.kubeletRoot())
+			for _, form := range []string{"text", "json"} {
+				b.Run(form, func(b *testing.B) {
+					measure(b, s, many, pid(p.PID), "--backend="+backend, s.kubeletRoot(), "-o", form)
+				})
+			}
 		})
 	}
 }
@@ -70,7 +74,8 @@ func measure(b *testing.B, s *stage, hangs int, args ...string) {
 		r, used := measured(b, s.Sandbox, append([]string{"report"}, args...)...)
 		require.Equal(b, exitHung, used.Code, "%s", &r.stderr)
 		all := strings.Join(strings.Fields(r.stdout.String()), " ")
-		require.True(b, strings.Contains(all, fmt.Sprintf("%d in all", hangs)), "%.500s", all)
+		said := strings.Contains(all, fmt.Sprintf("%d in all", hangs)) || strings.Contains(all, fmt.Sprintf(`"hung_threads": %d,`, hangs))
+		require.True(b, said, "%.500s", all)
 		took = append(took, float64(used.Took.Milliseconds()))
 		cpu = append(cpu, float64(used.CPU.Milliseconds()))
 		rss = append(rss, float64(used.MaxRSS)/(1<<20))
