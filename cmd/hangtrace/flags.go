@@ -142,14 +142,16 @@ func createFile(name string) (*os.File, error) {
 // openRecording starts the file that --record names; nil without the flag. An
 // existing file is only overwritten if it is a recording.
 func openRecording(c *cli.Context, command string) (*record.Writer, func() error, error) {
-	return createRecording(c.String("record"), command, record.Options{
+	return createRecording(c.App.ErrWriter, c.String("record"), command, record.Options{
 		ThresholdMS: c.Duration("threshold").Milliseconds(), Filesystems: c.StringSlice("fs"), Targets: c.StringSlice("pid"),
 		KubeletRoot: c.String("kubelet-root"), Backend: c.String("backend"),
 	})
 }
 
-// createRecording creates a recording that no other file gives way to.
-func createRecording(name, command string, opts record.Options) (*record.Writer, func() error, error) {
+// createRecording creates a recording that no other file gives way to. Where it
+// cannot be written to its end, stderr is told so, the command goes on, and the
+// exit code is 1.
+func createRecording(stderr io.Writer, name, command string, opts record.Options) (*record.Writer, func() error, error) {
 	if name == "" {
 		return nil, func() error { return nil }, nil
 	}
@@ -172,8 +174,16 @@ func createRecording(name, command string, opts record.Options) (*record.Writer,
 		f.Close()
 		return nil, nil, exitError{exitFailure, fmt.Errorf("--record %s: %w", name, err)}
 	}
+	failed := false
+	w.GoOn(func(err error) {
+		failed = true
+		fmt.Fprintln(stderr, "hangtrace: "+oneLine(fmt.Errorf("--record %s: %w; the recording ends here, hangtrace goes on without it", name, err)))
+	})
 	return w, func() error {
-		if err := w.Close(); err != nil {
+		if err := w.Close(); failed {
+			f.Close()
+			return exitError{code: exitFailure}
+		} else if err != nil {
 			f.Close()
 			return exitError{exitFailure, fmt.Errorf("--record %s: %w", name, err)}
 		}

@@ -77,7 +77,7 @@ func straceAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	rec, closeRecord, err := createRecording(line.record, "strace", record.Options{
+	rec, closeRecord, err := createRecording(stderr, line.record, "strace", record.Options{
 		ThresholdMS: line.threshold.Milliseconds(), Targets: line.pids, KubeletRoot: line.root, Arguments: c.Args().Slice(),
 	})
 	if err != nil {
@@ -99,10 +99,14 @@ func straceAction(c *cli.Context) error {
 	}
 	debug.SetGCPercent(400) // lines are garbage at once: collect less often, the heap is small
 	sum, err := session.Run(c.Context, opts)
-	if err := errors.Join(err, closeOutput(), closeRecord()); err != nil {
-		return straceError(err)
+	closed := errors.Join(closeOutput(), closeRecord())
+	if err != nil {
+		return straceError(errors.Join(err, closed))
 	}
 	straceSummary(stderr, sum, line.quiet)
+	if closed != nil {
+		return straceError(closed)
+	}
 	return hungOrNot(sum.Hung)
 }
 

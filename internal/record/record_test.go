@@ -268,6 +268,25 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+func TestGoOnWithoutTheDisk(t *testing.T) {
+	d := &disk{left: 500}
+	w, err := NewWriter(d, header(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []error
+	w.GoOn(func(err error) { told = append(told, err) })
+	if err := errors.Join(w.Snapshot(snapshot()), w.Notice(0, "x")); err != nil {
+		t.Errorf("frames: %v", err)
+	}
+	if len(told) != 1 || !errors.Is(told[0], errFull) {
+		t.Errorf("told %v", told)
+	}
+	if err := w.Close(); !errors.Is(err, errFull) {
+		t.Errorf("close: %v", err)
+	}
+}
+
 func TestClosed(t *testing.T) {
 	w, err := NewWriter(io.Discard, header(), false)
 	if err != nil {

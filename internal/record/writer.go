@@ -19,6 +19,16 @@ type Writer struct {
 	zip    *gzip.Writer // nil: not compressed
 	frames int
 	err    error // the first error stays: a frame after half a frame is lost
+	failed func(error)
+}
+
+// GoOn has frames that can no longer be written dropped without an error: who
+// looks at a hung node wants to see more than to keep. failed is told of the
+// first error, which Close returns.
+func (w *Writer) GoOn(failed func(error)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.failed = failed
 }
 
 // NewWriter writes the header and returns a writer for the frames. The caller
@@ -83,15 +93,21 @@ func (w *Writer) Close() error {
 func (w *Writer) frame(f *Frame) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.err != nil {
-		return w.err
-	}
-	if err := w.write(f, MaxFrame); err != nil {
+	if w.err == nil {
+		err := w.write(f, MaxFrame)
+		if err == nil {
+			w.frames++
+			return nil
+		}
 		w.err = fmt.Errorf("write %s frame of recording: %w", f.Kind, err)
-		return w.err
+		if w.failed != nil {
+			w.failed(w.err)
+		}
 	}
-	w.frames++
-	return nil
+	if w.failed != nil && w.err != ErrClosed {
+		return nil
+	}
+	return w.err
 }
 
 func (w *Writer) write(v any, most int) error {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/hangtrace/hangtrace/internal/correlate"
 	"github.com/hangtrace/hangtrace/internal/testkit/victim"
@@ -29,6 +30,33 @@ func TestReplayOfReportIsTheReport(t *testing.T) {
 				checkCut(t, s, file, first.stdout.String())
 			})
 		}
+	}
+}
+
+// TestRecordingOnFullDisk wants what hangs to be shown all the same, one line
+// about the recording, and exit code 1.
+func TestRecordingOnFullDisk(t *testing.T) {
+	s := newStage(t)
+	fs := s.csi(podUID, pvName)
+	v := s.victim("ops", fs.MountPoint, "stat", "read")
+	s.hang(v, fs, 2)
+	pastThreshold()
+	small := filepath.Join(s.Dir, "small")
+	require.NoError(t, os.Mkdir(small, 0o755))
+	require.NoError(t, unix.Mount("none", small, "tmpfs", 0, "size=4k"))
+	defer unix.Unmount(small, unix.MNT_DETACH)
+	file := filepath.Join(small, "r")
+	for name, args := range map[string][]string{
+		"report": {"report", "-o", "json", threshold, s.kubeletRoot()},
+		"live":   {"-o", "ndjson", threshold, "-d", "2s", s.kubeletRoot()},
+		"strace": {"strace", "--duration=2s"},
+	} {
+		r := tool(t, s.Sandbox, exitFailure, append(args, pid(v.PID), "--record", file)...)
+		shown := r.stdout.String() + r.stderr.String()
+		require.Contains(t, shown, "newfstatat(", name)
+		require.Equal(t, 1, strings.Count(r.stderr.String(), "no space left on device"), "%s: %s", name, &r.stderr)
+		require.Contains(t, r.stderr.String(), "hangtrace goes on without it", name)
+		require.NoError(t, os.Remove(file))
 	}
 }
 
