@@ -103,6 +103,12 @@ func TestJudge(t *testing.T) {
 		{"hung mount", func(_ *facts.Snapshot, r *correlate.Report) {
 			r.Hangs = []*correlate.Hang{hang("0:50", "cephfs")}
 		}, correlate.ClassHungMount, "umount -f "},
+		{"hung FUSE, and no control file system", func(s *facts.Snapshot, r *correlate.Report) {
+			deadFuse(s)
+			s.Fuse, s.Scan.FuseBefore = nil, nil
+			s.Scan.Daemons = []facts.FuseDaemon{{PID: 9, State: "S", Number: 60}}
+			r.Hangs = []*correlate.Hang{hang("0:60", "fuse")}
+		}, correlate.ClassHungMount, "connections/60/abort"},
 		{"mount of a deleted pod", func(s *facts.Snapshot, _ *correlate.Report) {
 			s.Mounts[0].Text = strings.ReplaceAll(s.Mounts[0].Text, running, gone)
 			s.Scan.Dirs = dirs(time.Hour, s.TakenAt, orphan...)[:1]

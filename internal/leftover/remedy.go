@@ -132,12 +132,17 @@ func cephHealth(l *correlate.Leftover) {
 	add(l, "ceph health detail", "nothing by itself: it shows which server to bring back, and then every waiter is freed", "none")
 }
 
-// abortCommand ends a FUSE connection by its number, without a path.
+// abortCommand ends a FUSE connection by its number, without a path. Where the
+// control file system is not mounted the device tells the number.
 func abortCommand(s *super) string {
-	if s.fuse == nil {
+	number, ok := s.deviceNumber()
+	switch {
+	case s.fuse != nil:
+		number = s.fuse.Number
+	case !ok || s.kind != mounts.KindFuse && s.kind != mounts.KindCephFuse:
 		return ""
 	}
-	return fmt.Sprintf("mountpoint -q /sys/fs/fuse/connections || mount -t fusectl none /sys/fs/fuse/connections; echo 1 > /sys/fs/fuse/connections/%d/abort", s.fuse.Number)
+	return fmt.Sprintf("mountpoint -q /sys/fs/fuse/connections || mount -t fusectl none /sys/fs/fuse/connections; echo 1 > /sys/fs/fuse/connections/%d/abort", number)
 }
 
 // remedyDead is for a FUSE file system without a daemon. Nobody can block on it
