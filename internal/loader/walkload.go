@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -31,9 +32,9 @@ var walkModules = map[string]walkModule{
 	"walk_fuses":   {"fuse", "fuse_conn", "requests of FUSE connections"},
 }
 
-// load makes the maps, and then checks the programs beside each other, as that is
-// what takes long. Programs that this kernel does not take are left out; the walk
-// of the super blocks must be taken.
+// load makes the maps, and then checks the programs beside each other where it
+// may, as that is what takes long. Programs that this kernel does not take are
+// left out; the walk of the super blocks must be taken.
 func (w *Walker) load(cache *btf.Cache) error {
 	spec, err := bpf.LoadWalk()
 	if err != nil {
@@ -52,15 +53,11 @@ func (w *Walker) load(cache *btf.Cache) error {
 	opts.MapReplacements = w.coll.Maps
 	names := slices.Sorted(maps.Keys(programs))
 	loaded, errs := make([]*ebpf.Program, len(names)), make([]error, len(names))
-	var wg sync.WaitGroup
-	for i, name := range names {
-		wg.Go(func() {
-			one := spec.Copy()
-			one.Programs = map[string]*ebpf.ProgramSpec{name: programs[name]}
-			loaded[i], errs[i] = loadOne(one, opts, name)
-		})
-	}
-	wg.Wait()
+	eachOf(len(names), atOnce(opts), func(i int) {
+		one := spec.Copy()
+		one.Programs = map[string]*ebpf.ProgramSpec{names[i]: programs[names[i]]}
+		loaded[i], errs[i] = loadOne(one, opts, names[i])
+	})
 	w.coll.Programs = make(map[string]*ebpf.Program)
 	for i, name := range names {
 		if loaded[i] != nil {
@@ -74,6 +71,30 @@ func (w *Walker) load(cache *btf.Cache) error {
 		}
 	}
 	return nil
+}
+
+// atOnce is how many programs may be loaded beside each other. cilium/ebpf 0.22
+// decodes what a module's types are made of in the kernel's, without their lock:
+// two programs at once then die of "concurrent map writes".
+func atOnce(opts ebpf.CollectionOptions) int {
+	if len(opts.Programs.ExtraRelocationTargets) > 0 {
+		return 1
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+// eachOf calls f with each number below n, at most so many at once.
+func eachOf(n, atOnce int, f func(int)) {
+	slots := make(chan struct{}, atOnce)
+	var wg sync.WaitGroup
+	for i := range n {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			f(i)
+		})
+	}
+	wg.Wait()
 }
 
 func loadOne(spec *ebpf.CollectionSpec, opts ebpf.CollectionOptions, name string) (*ebpf.Program, error) {

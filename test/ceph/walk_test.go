@@ -34,7 +34,7 @@ func (l *lab) walksUnderLoad() {
 		( while [ -e /run/loading ]; do mount -t ceph 10.99.0.1:6789:/ /ceph/again -o name=admin,noshare && ls /ceph/again >/dev/null && umount /ceph/again; done ) >/dev/null 2>&1 </dev/null &
 		mkdir -p /ceph/load/load
 		status=0
-		HANGTRACE_WALK_CEPH=/ceph/load/load HANGTRACE_WALKS=%d HANGTRACE_REQUIRE_BPF=1 loader.test -test.v -test.run TestWalkCephUnderLoad || status=$?
+		HANGTRACE_WALK_CEPH=/ceph/load/load HANGTRACE_WALKS=%d HANGTRACE_REQUIRE_BPF=1 loader.test -test.v -test.run 'TestWalkCephUnderLoad|TestWalkerLoadsEachTime' || status=$?
 		rm /run/loading; wait
 		umount /ceph/load
 		exit $status`, walks))
