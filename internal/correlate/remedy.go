@@ -206,7 +206,7 @@ func (w *world) abortFuse(h *Hang, attached bool) {
 	if number != "" {
 		h.Remedies = append(h.Remedies, Remedy{
 			Command: fmt.Sprintf("mountpoint -q /sys/fs/fuse/connections || mount -t fusectl none /sys/fs/fuse/connections; echo 1 > /sys/fs/fuse/connections/%s/abort", number),
-			Frees:   "every call blocked on this file system gets ECONNABORTED or ENOTCONN at once; later ones get ENOTCONN until it is mounted anew",
+			Frees:   "every call blocked on this file system gets ECONNABORTED, ENOTCONN or EIO at once; later ones get ENOTCONN until it is mounted anew",
 			Risk:    w.lossRisk(h),
 		})
 	}

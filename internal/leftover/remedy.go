@@ -106,7 +106,7 @@ func (n *node) remedyAt(l *correlate.Leftover, s *super, at []place, health stri
 			cephHealth(l)
 		}
 		if abort := abortCommand(s); abort != "" {
-			add(l, abort+"; sleep 1; "+in("umount "+point), "every call blocked on it gets ECONNABORTED or ENOTCONN at once, and the mount goes", riskLoss)
+			add(l, abort+"; sleep 1; "+in("umount "+point), "every call blocked on it gets ECONNABORTED, ENOTCONN or EIO at once, and the mount goes", riskLoss)
 			for _, o := range at[1:] {
 				add(l, o.in("umount "+shellescape.Quote(o.mount.Point)), "another mount of the same file system, which has only errors from then on", riskLoss)
 			}
@@ -183,7 +183,7 @@ func (n *node) remedyDetached(l *correlate.Leftover, s *super, dead bool) {
 		cephHealth(l)
 	}
 	if abort := abortCommand(s); abort != "" && !dead {
-		add(l, abort, "every call blocked on it gets ECONNABORTED or ENOTCONN; the file system goes when the last user has", riskLoss)
+		add(l, abort, "every call blocked on it gets ECONNABORTED, ENOTCONN or EIO; the file system goes when the last user has", riskLoss)
 	}
 	n.killHolders(l, s)
 }

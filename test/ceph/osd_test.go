@@ -102,7 +102,7 @@ func (l *lab) freeData(d dataHangs, printed map[int]advice, found []leftover) {
 	l.ended(d.read, "EIO")
 	l.ended(d.sync, "") // the kernel says success, though what it wrote is lost
 	l.follow(found[3].Remedies, "hung ceph-fuse")
-	l.ended(d.fused, "ENOTCONN")
+	l.ended(d.fused, "ENOTCONN", "EIO") // what its page got, or the attempt to read it again
 	// Of these only the server frees, and that is what is printed.
 	l.follow(printed[d.onDisk.pid].Remedies, "report: hung rbd")
 	for _, c := range d.hiddenDisks {
