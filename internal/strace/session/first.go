@@ -68,6 +68,10 @@ func (s *session) show(snap *facts.Snapshot, failed error, kept []byte) error {
 		return err
 	}
 	s.openStacks()
+	// Whoever waits for that may read at once.
+	if err := s.player.out.Flush(); err != nil {
+		return fmt.Errorf("output: %w", err)
+	}
 	if s.opts.Ready != nil {
 		if err := s.opts.Ready(); err != nil {
 			return err
