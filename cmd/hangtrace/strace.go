@@ -21,7 +21,8 @@ import (
 )
 
 const straceUsage = `hangtrace strace [-p TARGET]... [-CcffkqqqrtttTvyyzZ] [-e EXPR]... [-P PATH]... [-s SIZE] [-a COLUMN]
-                    [-o FILE] [-S ORDER] [-U COLUMNS] [--ring N] [--threshold TIME] [--duration TIME]`
+                    [-o FILE] [-S ORDER] [-U COLUMNS] [--ring N] [--threshold TIME] [--duration TIME]
+                    [--deadline TIME]`
 
 const straceDescription = `Every call of the target in strace's lines: no ptrace, no stop, and what is already blocked comes first.
 
@@ -45,6 +46,7 @@ const straceDescription = `Every call of the target in strace's lines: no ptrace
    --ring N         keep the last N calls of each thread, print them when a call takes longer than --threshold (1s)
    --buffer SIZE    what the kernel may be ahead of the lines before calls are lost (16M); 64K to 1G
    --duration TIME  end after this time (default: until Ctrl-C)
+   --deadline TIME  what the calls in flight are about is asked for so long at the start (5s)
    --record FILE    write the session down for hangtrace replay FILE, which shows it again
    --ready-file F   create F once everything is attached`
 
@@ -113,7 +115,7 @@ func straceAction(c *cli.Context) error {
 func straceSession(line *straceLine) (session.Options, error) {
 	p := proc.New("/proc")
 	opts := session.Options{
-		Lines: line.lines, Filter: line.filter, Follow: line.follow > 0, Stacks: line.stacks, Duration: line.duration,
+		Lines: line.lines, Filter: line.filter, Follow: line.follow > 0, Stacks: line.stacks, Duration: line.duration, FirstLook: line.deadline,
 		RingSize: line.buffer,
 		Capture: capture.Options{
 			Proc: p, Sys: "/sys", Runner: expendable.NewRunner(expendable.Options{Proc: p}), Backend: capture.BackendAuto,

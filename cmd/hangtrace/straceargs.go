@@ -23,6 +23,7 @@ type straceLine struct {
 	help      bool
 	duration  time.Duration
 	threshold time.Duration
+	deadline  time.Duration
 	buffer    int
 	ready     string
 	record    string
@@ -110,6 +111,7 @@ func straceOptions() []straceOption {
 		}},
 		{0, []string{"threshold"}, true, func(l *straceLine, v string) error { return setDuration(&l.threshold, v) }},
 		{0, []string{"duration"}, true, func(l *straceLine, v string) error { return setDuration(&l.duration, v) }},
+		{0, []string{"deadline"}, true, func(l *straceLine, v string) error { return setDuration(&l.deadline, v) }},
 		{0, []string{"ready-file"}, true, func(l *straceLine, v string) error { l.ready = v; return nil }},
 		{0, []string{"buffer"}, true, func(l *straceLine, v string) (err error) { l.buffer, err = bufferSize(v); return err }},
 		{0, []string{"record"}, true, func(l *straceLine, v string) error { l.record = v; return nil }},

@@ -63,7 +63,7 @@ func (s *stage) strace(args ...string) *tracer {
 	s.t.Helper()
 	stamp := strconv.FormatInt(time.Now().UnixNano(), 36)
 	file, rdy := filepath.Join(s.Dir, "lines-"+stamp), filepath.Join(s.Dir, "ready-"+stamp)
-	tr := &tracer{start(s.t, s.Sandbox, append([]string{"strace", "-o", file, "--ready-file", rdy}, args...)...), s.t, file}
+	tr := &tracer{start(s.t, s.Sandbox, append([]string{"strace", "-o", file, "--ready-file", rdy, "--deadline", (5 * time.Second * time.Duration(testkit.Slow())).String()}, args...)...), s.t, file}
 	tr.await("it is ready", func() bool {
 		_, err := os.Stat(rdy)
 		return err == nil

@@ -10,14 +10,18 @@ import (
 	"github.com/hangtrace/hangtrace/internal/facts"
 )
 
-// firstLook bounds how long the first lines may be waited for: as long as a
-// report takes at most. A machine that hangs may be slow, too.
+// firstLook is as long as a report takes at most. A machine that hangs may be
+// slow, too.
 const firstLook = 5 * time.Second
 
 // first shows the threads that are inside a call. What the tracer sends
 // meanwhile is kept, for it comes behind.
 func (s *session) first(ctx context.Context) error {
-	bounded, cancel := context.WithTimeout(ctx, firstLook)
+	most := s.opts.FirstLook
+	if most <= 0 {
+		most = firstLook
+	}
+	bounded, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	type result struct {
 		capture *capture.Session

@@ -36,6 +36,9 @@ type Options struct {
 	Stacks bool
 	// Duration ends the session; 0 means until ctx is done.
 	Duration time.Duration
+	// FirstLook is how long the first lines may be waited for, those of calls in
+	// flight. This field is optional: 5 s.
+	FirstLook time.Duration
 	// Ready is called once everything is attached. This field is optional.
 	Ready func() error
 	// Messages takes what the tool itself has to say.
