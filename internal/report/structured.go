@@ -44,7 +44,8 @@ func fields(r *correlate.Report) []field {
 func JSON(w io.Writer, r *correlate.Report) error { return jsonValue(w, r) }
 
 func jsonValue(w io.Writer, v any) error {
-	b := bufio.NewWriter(w)
+	// What a pipe holds: a report of 10,000 hangs is 46 MB.
+	b := bufio.NewWriterSize(w, 64<<10)
 	if err := correlate.EncodeJSONTo(b, v, jsontext.WithIndent("  ")); err != nil {
 		return err
 	}
