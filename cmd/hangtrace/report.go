@@ -106,7 +106,7 @@ func leftoverOptions(opts correlate.Options) leftover.Options {
 
 // look takes one snapshot. The session, with all it has read, ends with it.
 func look(ctx context.Context, opts capture.Options) (*facts.Snapshot, error) {
-	s, err := capture.New(opts)
+	s, err := capture.New(ctx, opts)
 	if err != nil {
 		return nil, err
 	}

@@ -152,7 +152,7 @@ func scanAction(c *cli.Context) error {
 }
 
 func lookForLeftovers(ctx context.Context, opts capture.Options, scan capture.ScanOptions) (*facts.Snapshot, error) {
-	s, err := capture.New(opts)
+	s, err := capture.New(ctx, opts)
 	if err != nil {
 		return nil, targetError(err)
 	}

@@ -55,7 +55,7 @@ func stacks(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	s, err := capture.New(opts)
+	s, err := capture.New(ctx, opts)
 	if err != nil {
 		return exitError{exitFailure, fmt.Errorf("%w; try: --backend proc", err)}
 	}

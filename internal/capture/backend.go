@@ -47,7 +47,7 @@ const (
 	BackendProc = "proc"
 )
 
-func newBackend(opts *Options, types *loader.Types, ask asker) (backend, error) {
+func newBackend(ctx context.Context, opts *Options, types *loader.Types, ask asker) (backend, error) {
 	if opts.Backend == BackendProc {
 		return &procBackend{opts: opts, ask: ask, why: "asked for"}, nil
 	}
@@ -60,7 +60,9 @@ func newBackend(opts *Options, types *loader.Types, ask asker) (backend, error) 
 		}
 		return &procBackend{opts: opts, ask: ask, why: why}, nil
 	}
-	s, err := loader.NewSnapshotter(loader.SnapshotOptions{All: opts.Targets.All, KernelThreads: opts.Targets.KernelThreads, Children: opts.Children, Types: types})
+	s, err := loadSnapshotter(ctx, opts, loader.SnapshotOptions{
+		All: opts.Targets.All, KernelThreads: opts.Targets.KernelThreads, Children: opts.Children, Types: types,
+	})
 	if err == nil {
 		b := &bpfBackend{s: s, proc: opts.Proc}
 		return b, b.setTargets(opts.Targets)
@@ -69,6 +71,43 @@ func newBackend(opts *Options, types *loader.Types, ask asker) (backend, error) 
 		return nil, fmt.Errorf("backend bpf: %w", err)
 	}
 	return &procBackend{opts: opts, ask: ask, why: err.Error()}, nil
+}
+
+// loadSnapshotter loads the programs in half of the time that is left: /proc alone
+// needs the other half.
+func loadSnapshotter(ctx context.Context, opts *Options, o loader.SnapshotOptions) (*loader.Snapshotter, error) {
+	load := opts.newSnapshotter
+	if load == nil {
+		load = loader.NewSnapshotter
+	}
+	until, bounded := ctx.Deadline()
+	if !bounded {
+		return load(o)
+	}
+	most := time.Until(until) / 2
+	type loaded struct {
+		s   *loader.Snapshotter
+		err error
+	}
+	done, late := make(chan loaded), make(chan struct{})
+	go func() {
+		s, err := load(o)
+		select {
+		case done <- loaded{s, err}:
+		case <-late:
+			if err == nil {
+				_ = s.Close()
+			}
+		}
+	}()
+	select {
+	case l := <-done:
+		return l.s, l.err
+	case <-time.After(most):
+	case <-ctx.Done():
+	}
+	close(late)
+	return nil, fmt.Errorf("the kernel did not take the programs within %s", most.Round(time.Millisecond))
 }
 
 type bpfBackend struct {

@@ -36,7 +36,7 @@ func TestNothingIsWalkedWhileNothingHangs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Options{
+	s, err := New(t.Context(), Options{
 		Proc: p, Sys: "/sys", Runner: expendable.NewRunner(expendable.Options{Proc: p}), Backend: BackendBPF,
 		Targets: targets, Judge: correlate.Options{Threshold: time.Second, Kinds: kinds},
 	})

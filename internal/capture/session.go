@@ -59,6 +59,8 @@ type Options struct {
 	// KernelLog is where the kernel's log is read. This field is optional:
 	// /dev/kmsg.
 	KernelLog string
+
+	newSnapshotter func(loader.SnapshotOptions) (*loader.Snapshotter, error) // of a test
 }
 
 func (o *Options) kernelLogFile() string {
@@ -85,14 +87,15 @@ type Session struct {
 	noLog error
 }
 
-// New chooses the backend and loads it.
-func New(opts Options) (*Session, error) {
+// New chooses the backend and loads it. Where ctx has a deadline, programs that
+// are not loaded in half of the time are done without.
+func New(ctx context.Context, opts Options) (*Session, error) {
 	s := &Session{opts: opts, cache: newCache(), newWalker: loader.NewWalker}
 	opts.Runner.Warm()
 	if opts.Backend != BackendProc {
 		s.types = loader.NewTypes()
 	}
-	b, err := newBackend(&s.opts, s.types, s.ask)
+	b, err := newBackend(ctx, &s.opts, s.types, s.ask)
 	if err != nil {
 		return nil, err
 	}

@@ -7,8 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hangtrace/hangtrace/internal/expendable"
 	"github.com/hangtrace/hangtrace/internal/facts"
 	"github.com/hangtrace/hangtrace/internal/loader"
+	"github.com/hangtrace/hangtrace/internal/proc"
 )
 
 // onlyName is a backend of which only the name is asked.
@@ -49,5 +51,39 @@ func TestWalkerThatDoesNotLoad(t *testing.T) {
 	}
 	if loads != 1 {
 		t.Errorf("loaded %d times", loads)
+	}
+}
+
+// TestProgramsThatDoNotLoad lets the kernel take its time over the programs of
+// the look itself: /proc alone does, in what is left of the deadline.
+func TestProgramsThatDoNotLoad(t *testing.T) {
+	release := make(chan struct{})
+	defer close(release)
+	opts := Options{
+		Proc: proc.New("/proc"), Runner: expendable.NewRunner(expendable.Options{}),
+		newSnapshotter: func(loader.SnapshotOptions) (*loader.Snapshotter, error) {
+			<-release
+			return nil, errors.New("too late")
+		},
+	}
+	for name, want := range map[string]string{BackendAuto: "", BackendBPF: "did not take the programs within"} {
+		const deadline = 2 * time.Second
+		ctx, cancel := context.WithTimeout(t.Context(), deadline)
+		opts.Backend = name
+		s, err := New(ctx, opts)
+		if ctx.Err() != nil {
+			t.Errorf("%s: nothing of the time is left", name)
+		}
+		switch {
+		case want != "":
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v", name, err)
+			}
+		case err != nil:
+			t.Errorf("%s: %v", name, err)
+		case s.Backend() != facts.BackendProc || !strings.Contains(strings.Join(s.backend.degraded(), " "), "did not take the programs within"):
+			t.Errorf("%s: backend %s, degraded %q", name, s.Backend(), s.backend.degraded())
+		}
+		cancel()
 	}
 }

@@ -78,7 +78,7 @@ type session struct {
 // Run watches until ctx is done or the duration is over. It returns how many
 // hangs were seen.
 func Run(ctx context.Context, opts Options) (int, error) {
-	s, err := start(opts)
+	s, err := start(ctx, opts)
 	if err != nil {
 		return 0, err
 	}
@@ -102,7 +102,7 @@ func Run(ctx context.Context, opts Options) (int, error) {
 	return s.tracker.Hung(), s.finish()
 }
 
-func start(opts Options) (*session, error) {
+func start(ctx context.Context, opts Options) (*session, error) {
 	s := &session{opts: opts, targets: opts.Capture.Targets, records: make(chan []byte, 256), seeded: make(map[int]uint64)}
 	s.tracker = correlate.NewTracker(opts.Capture.Judge)
 	opts.Capture.Judge = s.tracker.Options()
@@ -112,7 +112,7 @@ func start(opts Options) (*session, error) {
 	sample := opts.Mode.samples(s.targets)
 	opts.Capture.Children, opts.Capture.Again = sample, true
 	var err error
-	if s.capture, err = capture.New(opts.Capture); err != nil {
+	if s.capture, err = capture.New(ctx, opts.Capture); err != nil {
 		return nil, err
 	}
 	s.capture.Prepare()

@@ -30,7 +30,7 @@ func (s *session) first(ctx context.Context) error {
 	}
 	done := make(chan result, 1)
 	go func() {
-		c, err := capture.New(s.opts.Capture)
+		c, err := capture.New(bounded, s.opts.Capture)
 		if err != nil {
 			done <- result{err: err}
 			return
