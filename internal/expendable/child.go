@@ -41,13 +41,13 @@ type Handler func(req Request, emit func(Answer)) (Answer, error)
 // exit code. more adds operations to those of this package.
 func Main(stdin io.Reader, stdout io.Writer, more map[Op]Handler) int {
 	in := bufio.NewReaderSize(stdin, 64<<10)
-	settle()
 	var h hello
 	line, err := in.ReadBytes('\n')
 	if err != nil || json.Unmarshal(line, &h) != nil {
 		fmt.Fprintln(stdout, ChildCommand+" is started by the program itself, not by hand")
 		return 2
 	}
+	settle()
 	handlers := builtin(h.Proc)
 	maps.Copy(handlers, more)
 	for {

@@ -107,16 +107,16 @@ func (p *process) converse(ctx context.Context, opts Options, reqs []Request, go
 		sent <- err
 	}()
 	err = p.listen(got)
-	whole = !slices.Contains(got.final, false)
-	if !whole {
+	answered := !slices.Contains(got.final, false)
+	if !answered { // then it may not read them, either
 		_ = p.requests.SetDeadline(time.Unix(1, 0))
 	}
-	whole = <-sent == nil && err == nil && stop() && whole && len(p.words) == 0
+	unsent := <-sent
 	p.first += len(reqs)
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
 	}
-	return whole, err
+	return answered && unsent == nil && err == nil && len(p.words) == 0 && stop(), err
 }
 
 func encode(h hello, reqs []Request) ([]byte, error) {
