@@ -76,14 +76,13 @@ func clip(text []byte) []byte {
 }
 
 func (f *FS) stat(pid int) (stat, error) {
-	// The process's own stat adds up the times of all its threads.
-	text, err := f.Stat(pid, pid)
+	text, err := f.Stat(pid, 0)
 	if err != nil {
 		return stat{}, err
 	}
 	s, err := parseStat(text)
 	if err != nil {
-		return stat{}, fmt.Errorf("read %s/stat: %w", f.dir(pid, pid), err)
+		return stat{}, fmt.Errorf("read %s/stat: %w", f.dir(pid, 0), err)
 	}
 	return s, nil
 }
@@ -112,7 +111,7 @@ func (f *FS) process(pid int, s stat) facts.Process {
 	}
 	clock, wall := f.Clock()
 	p.StartedAt = wall.Add(time.Duration(int64(s.startNS) - clock.BootNS))
-	if status, err := f.Status(pid, pid); err == nil {
+	if status, err := f.Status(pid, 0); err == nil {
 		if uid, err := parseUID(status); err == nil {
 			p.UID = uid
 		}

@@ -15,8 +15,13 @@ func (f *FS) ThreadComm(pid, tid int) (string, error) {
 	return f.line(pid, tid, fileComm)
 }
 
-// Stat is the text of stat of a thread, or of the process when tid is 0.
+// Stat is the text of stat of a thread, or of the process when tid is 0: then
+// that of its first thread, which says the same but for the times. Those of the
+// process are added up over all its threads.
 func (f *FS) Stat(pid, tid int) ([]byte, error) {
+	if tid == 0 {
+		tid = pid
+	}
 	return f.read(pid, tid, fileStat, textLimit)
 }
 
