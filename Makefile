@@ -13,7 +13,7 @@ BENCHTIME ?= 200ms
 BASE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-all test test-root test-ceph test-vm soak generate verify sizes bench fuzz lint demo captures clean
+.PHONY: help build build-all test test-root test-ceph test-vm soak generate verify sizes bench bench-compare fuzz lint demo captures clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14

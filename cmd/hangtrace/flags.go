@@ -180,13 +180,14 @@ func createRecording(stderr io.Writer, name, command string, opts record.Options
 		fmt.Fprintln(stderr, "hangtrace: "+oneLine(fmt.Errorf("--record %s: %w; the recording ends here, hangtrace goes on without it", name, err)))
 	})
 	return w, func() error {
-		if err := w.Close(); failed {
-			f.Close()
+		err := w.Close()
+		switch closed := f.Close(); {
+		case failed: // which was said
 			return exitError{code: exitFailure}
-		} else if err != nil {
-			f.Close()
+		case err != nil:
 			return exitError{exitFailure, fmt.Errorf("--record %s: %w", name, err)}
+		default:
+			return closed
 		}
-		return f.Close()
 	}, nil
 }

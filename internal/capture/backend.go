@@ -85,28 +85,14 @@ func loadSnapshotter(ctx context.Context, opts *Options, o loader.SnapshotOption
 		return load(o)
 	}
 	most := time.Until(until) / 2
-	type loaded struct {
-		s   *loader.Snapshotter
-		err error
-	}
-	done, late := make(chan loaded), make(chan struct{})
-	go func() {
-		s, err := load(o)
-		select {
-		case done <- loaded{s, err}:
-		case <-late:
-			if err == nil {
-				_ = s.Close()
-			}
-		}
-	}()
+	loading := background(func() (*loader.Snapshotter, error) { return load(o) })
 	select {
-	case l := <-done:
-		return l.s, l.err
+	case l := <-loading:
+		return l.value, l.err
 	case <-time.After(most):
 	case <-ctx.Done():
 	}
-	close(late)
+	forgo(loading)
 	return nil, fmt.Errorf("the kernel did not take the programs within %s", most.Round(time.Millisecond))
 }
 

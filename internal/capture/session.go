@@ -78,7 +78,7 @@ type Session struct {
 	last    *facts.Pass
 
 	walker    *loader.Walker
-	loading   chan loaded // while it is loaded
+	loading   <-chan loaded[*loader.Walker] // while it is loaded
 	newWalker func(*loader.Types) (*loader.Walker, error)
 	types     *loader.Types // nil: read anew
 	noWalker  error         // why there is none

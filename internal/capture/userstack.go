@@ -64,7 +64,7 @@ func (s *Session) askStacks(ctx context.Context, snap *facts.Snapshot, suspects 
 		}
 		req, err := s.stackRequest(snap, pid, want[pid])
 		if err != nil {
-			skip(fmt.Sprintf("user stacks of pid %d", pid), err.Error())
+			skip(userStacksOf(pid), err.Error())
 			continue
 		}
 		work[pid] = []expendable.Request{req}
@@ -76,7 +76,7 @@ func (s *Session) askStacks(ctx context.Context, snap *facts.Snapshot, suspects 
 		for _, pid := range slices.Sorted(maps.Keys(replies)) {
 			r, err := stackResult(replies[pid])
 			if err != nil {
-				skip(fmt.Sprintf("user stacks of pid %d", pid), err.Error())
+				skip(userStacksOf(pid), err.Error())
 				r = &userstack.Result{}
 			}
 			if r.ProgramErr != "" {

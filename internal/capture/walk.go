@@ -19,14 +19,9 @@ func (s *Session) startWalker() {
 	if !s.walks() || s.walker != nil || s.loading != nil {
 		return
 	}
-	loading := make(chan loaded, 1)
-	s.loading = loading
 	load, types := s.newWalker, s.types
 	s.types = nil
-	go func() {
-		w, err := load(types)
-		loading <- loaded{w, err}
-	}()
+	s.loading = background(func() (*loader.Walker, error) { return load(types) })
 }
 
 // walks tells whether this session may have a walker.
@@ -60,12 +55,6 @@ func (s *Session) walk(ctx context.Context, snap *facts.Snapshot, suspects []cor
 	snap.Degraded = append(snap.Degraded, s.walker.Degraded()...)
 }
 
-// loaded is what came of loading the walker.
-type loaded struct {
-	walker *loader.Walker
-	err    error
-}
-
 // awaitWalker waits until it is loaded. What that needs beyond its share of the
 // time that is left is a later tick's gain.
 func (s *Session) awaitWalker(ctx context.Context) error {
@@ -86,7 +75,7 @@ func (s *Session) awaitWalker(ctx context.Context) error {
 			s.noWalker = fmt.Errorf(whoIsUnknown+"%w", l.err)
 			return s.noWalker
 		}
-		s.walker = l.walker
+		s.walker = l.value
 		return nil
 	case <-ctx.Done():
 		return errors.New(whoIsUnknown + "the deadline is too near to load what reads the kernel's lists; try: a longer --deadline")
@@ -111,13 +100,9 @@ func (s *Session) walkTwice(snap *facts.Snapshot, opts loader.WalkOptions) bool 
 
 // closeWalker frees what walk loaded.
 func (s *Session) closeWalker() error {
-	if loading := s.loading; loading != nil { // nobody waits for it any more
+	if s.loading != nil {
+		forgo(s.loading)
 		s.loading = nil
-		go func() {
-			if l := <-loading; l.walker != nil {
-				_ = l.walker.Close()
-			}
-		}()
 	}
 	if s.walker == nil {
 		return nil

@@ -201,11 +201,11 @@ func (w *world) killWaiter(h *Hang, all []*Hang) {
 
 // abortFuse ends a FUSE connection by its number, which works without a path.
 func (w *world) abortFuse(h *Hang, attached bool) {
-	number := w.fuseNumber(h)
-	w.continueDaemon(h, number)
-	if number != "" {
+	number, ok := mounts.DeviceNumber(string(h.Mount.Device))
+	if ok {
+		w.continueDaemon(h, number)
 		h.Remedies = append(h.Remedies, Remedy{
-			Command: fmt.Sprintf("mountpoint -q /sys/fs/fuse/connections || mount -t fusectl none /sys/fs/fuse/connections; echo 1 > /sys/fs/fuse/connections/%s/abort", number),
+			Command: AbortFUSE(number),
 			Frees:   "every call blocked on this file system gets ECONNABORTED, ENOTCONN or EIO at once; later ones get ENOTCONN until it is mounted anew",
 			Risk:    w.lossRisk(h),
 		})
@@ -219,20 +219,15 @@ func (w *world) abortFuse(h *Hang, attached bool) {
 	}
 }
 
-// fuseNumber is the name of the connection's directory: the device number of
-// the superblock (major << 20 | minor).
-func (w *world) fuseNumber(h *Hang) string {
-	number, ok := superNumber(string(h.Mount.Device))
-	if !ok {
-		return ""
-	}
-	return fmt.Sprint(number)
+// AbortFUSE is the command that ends a FUSE connection by its number.
+func AbortFUSE(number uint32) string {
+	return fmt.Sprintf("mountpoint -q /sys/fs/fuse/connections || mount -t fusectl none /sys/fs/fuse/connections; echo 1 > /sys/fs/fuse/connections/%d/abort", number)
 }
 
 // continueDaemon is the cure for a daemon that somebody stopped.
-func (w *world) continueDaemon(h *Hang, number string) {
+func (w *world) continueDaemon(h *Hang, number uint32) {
 	for _, d := range w.snap.FuseDaemons {
-		if fmt.Sprint(d.Number) == number && (d.State == "T" || d.State == "t") {
+		if d.Number == number && (d.State == "T" || d.State == "t") {
 			h.Remedies = append(h.Remedies, Remedy{
 				Command: fmt.Sprintf("kill -CONT %d", d.PID),
 				Frees:   "every waiter, if nothing but the stopped daemon is wrong",

@@ -1,6 +1,7 @@
 package correlate
 
 import (
+	"iter"
 	"slices"
 
 	"github.com/hangtrace/hangtrace/internal/events"
@@ -113,12 +114,7 @@ func Suspects(snap *facts.Snapshot, d *Decoded) ([]Suspect, error) {
 	if err != nil {
 		return nil, err
 	}
-	var which []*events.Task // ten thousand suspects, and twice as many while a list grows, are megabytes
-	for i := range w.last {
-		if t := &w.last[i]; w.still(t) && w.suspicious(t) {
-			which = append(which, t)
-		}
-	}
+	which := slices.Collect(w.suspected()) // ten thousand suspects, and twice as many while a list grows, are megabytes
 	list := make([]Suspect, len(which))
 	for i, t := range which {
 		list[i] = w.suspect(t)
@@ -132,12 +128,21 @@ func MayHang(snap *facts.Snapshot, d *Decoded) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	for i := range w.last {
-		if t := &w.last[i]; w.still(t) && w.suspicious(t) {
-			return true, nil
-		}
+	for range w.suspected() {
+		return true, nil
 	}
 	return false, nil
+}
+
+// suspected are the threads that slept through and may be in a file-system wait.
+func (w *world) suspected() iter.Seq[*events.Task] {
+	return func(yield func(*events.Task) bool) {
+		for i := range w.last {
+			if t := &w.last[i]; w.still(t) && w.suspicious(t) && !yield(t) {
+				return
+			}
+		}
+	}
 }
 
 // suspicious tells whether a thread that slept through may be in a file-system

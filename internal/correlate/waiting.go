@@ -89,7 +89,7 @@ func (w *world) fuseDaemon(on *WaitingOn, pl *place) {
 		return
 	}
 	// Without the control file system the device still numbers the connection.
-	if number, ok := superNumber(string(pl.mount.Device)); ok {
+	if number, ok := mounts.DeviceNumber(string(pl.mount.Device)); ok {
 		on.Name = fuseConnection(number)
 		w.daemon(on, number)
 	}

@@ -1,7 +1,6 @@
 package correlate
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -159,19 +158,9 @@ func (w *world) ofImage(t *events.Task, m *Mount, kind string) *explained {
 	return nil
 }
 
-// superNumber is a device ("0:28") as the kernel numbers it, major << 20 | minor,
-// which is the number of a FUSE connection, too.
-func superNumber(device string) (number uint32, ok bool) {
-	var major, minor uint32
-	if _, err := fmt.Sscanf(device, "%d:%d", &major, &minor); err != nil {
-		return 0, false
-	}
-	return major<<20 | minor, true
-}
-
 // rbdOf finds the image of a device by its numbers.
 func (w *world) rbdOf(device string) *events.RBDDevice {
-	number, ok := superNumber(device)
+	number, ok := mounts.DeviceNumber(device)
 	if !ok {
 		return nil
 	}

@@ -252,15 +252,7 @@ func (n *node) connection(s *super) (number uint32, known bool) {
 	if len(n.snap.Fuse) > 0 || !mounted || s.kind != mounts.KindFuse && s.kind != mounts.KindCephFuse {
 		return 0, false
 	}
-	return s.deviceNumber()
-}
-
-// deviceNumber is the device as the kernel numbers it, which names a FUSE
-// connection, too.
-func (s *super) deviceNumber() (number uint32, ok bool) {
-	var major, minor uint32
-	_, err := fmt.Sscanf(s.device, "%d:%d", &major, &minor)
-	return major<<20 | minor, err == nil
+	return mounts.DeviceNumber(s.device)
 }
 
 // before tells whether a connection was there when the scan began: one that was

@@ -1,6 +1,7 @@
 package leftover
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -234,13 +235,9 @@ func (n *node) list() []*super {
 }
 
 func compareDevices(a, b string) int {
-	var aMajor, aMinor, bMajor, bMinor int
-	_, _ = fmt.Sscanf(a, "%d:%d", &aMajor, &aMinor)
-	_, _ = fmt.Sscanf(b, "%d:%d", &bMajor, &bMinor)
-	if aMajor != bMajor {
-		return aMajor - bMajor
-	}
-	return aMinor - bMinor
+	x, _ := mounts.DeviceNumber(a)
+	y, _ := mounts.DeviceNumber(b)
+	return cmp.Compare(x, y)
 }
 
 // wanted tells whether a superblock is of a kind asked for.

@@ -135,14 +135,14 @@ func cephHealth(l *correlate.Leftover) {
 // abortCommand ends a FUSE connection by its number, without a path. Where the
 // control file system is not mounted the device tells the number.
 func abortCommand(s *super) string {
-	number, ok := s.deviceNumber()
+	number, ok := mounts.DeviceNumber(s.device)
 	switch {
 	case s.fuse != nil:
 		number = s.fuse.Number
 	case !ok || s.kind != mounts.KindFuse && s.kind != mounts.KindCephFuse:
 		return ""
 	}
-	return fmt.Sprintf("mountpoint -q /sys/fs/fuse/connections || mount -t fusectl none /sys/fs/fuse/connections; echo 1 > /sys/fs/fuse/connections/%d/abort", number)
+	return correlate.AbortFUSE(number)
 }
 
 // remedyDead is for a FUSE file system without a daemon. Nobody can block on it

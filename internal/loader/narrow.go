@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/features"
 	"golang.org/x/sys/unix"
 )
 
@@ -16,7 +17,7 @@ import (
 // has no way to ask for that. Only since 6.7 (a5ec3a7f3e6f and those before it)
 // a thread that ends meanwhile does not end the walk of the others.
 const (
-	narrowMajor, narrowMinor = 6, 7
+	narrowSince = 6<<16 | 7<<8
 	// narrowMost is for how many processes it pays: a pass over everything looks
 	// at each thread of the node.
 	narrowMost = 8
@@ -46,20 +47,10 @@ type infoTask struct{ tid, pid, pidFD, _ uint32 }
 
 // newNarrow returns nil where the kernel cannot, or not well.
 func newNarrow(prog *ebpf.Program) *narrow {
-	major, minor, ok := kernelRelease()
-	if !ok || major < narrowMajor || major == narrowMajor && minor < narrowMinor {
+	if v, err := features.LinuxVersionCode(); err != nil || v < narrowSince {
 		return nil
 	}
 	return &narrow{prog: prog, links: make(map[int]int)}
-}
-
-func kernelRelease() (major, minor int, ok bool) {
-	var uts unix.Utsname
-	if unix.Uname(&uts) != nil {
-		return 0, 0, false
-	}
-	n, _ := fmt.Sscanf(unix.ByteSliceToString(uts.Release[:]), "%d.%d", &major, &minor)
-	return major, minor, n == 2
 }
 
 // set replaces the processes.
@@ -115,6 +106,5 @@ func (n *narrow) link(pid int) (int, error) {
 	if errno != 0 {
 		return -1, errno
 	}
-	unix.CloseOnExec(int(fd))
-	return int(fd), nil
+	return int(fd), nil // which the kernel has closed on exec
 }

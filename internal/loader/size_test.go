@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf/features"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/hangtrace/hangtrace/bpf"
 	"github.com/hangtrace/hangtrace/internal/testkit"
@@ -159,9 +159,9 @@ func heldHere(t *testing.T) (list []Held) {
 // release is the kernel's version without what a distribution adds: its fixes
 // hardly change the verifier.
 func release(t *testing.T) string {
-	var u unix.Utsname
-	require.NoError(t, unix.Uname(&u))
-	return regexp.MustCompile(`^\d+\.\d+`).FindString(unix.ByteSliceToString(u.Release[:]))
+	v, err := features.LinuxVersionCode()
+	require.NoError(t, err)
+	return fmt.Sprintf("%d.%d", v>>16, v>>8&0xff)
 }
 
 func readSizes(t *testing.T) (list []size) {

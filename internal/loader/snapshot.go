@@ -115,12 +115,8 @@ func loadSnapshot(opts SnapshotOptions, v variant) (*Snapshotter, error) {
 	if err := spec.Variables["cfg"].Set(cfg); err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	var load ebpf.CollectionOptions
-	if opts.Types != nil {
-		load.Cache = opts.Types.cache
-		opts.Types = nil
-	}
-	coll, err := ebpf.NewCollectionWithOptions(spec, load)
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: opts.Types.btf()})
+	opts.Types = nil // they are large
 	if err != nil {
 		return nil, err
 	}

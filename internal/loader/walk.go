@@ -9,7 +9,6 @@ import (
 	"sync"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/rlimit"
 
 	"github.com/hangtrace/hangtrace/internal/facts"
@@ -63,10 +62,7 @@ var walkOrder = []string{"walk_supers", "walk_cephfs", "walk_threads", "walk_rbd
 func NewWalker(types *Types) (*Walker, error) {
 	_ = rlimit.RemoveMemlock() // see NewSnapshotter
 	w := &Walker{missing: make(map[string]string)}
-	if types == nil {
-		types = &Types{cache: btf.NewCache()}
-	}
-	if err := w.load(types.cache); err != nil {
+	if err := w.load(types.btf()); err != nil {
 		return nil, fmt.Errorf("walker: %w", walkNotSupported(err))
 	}
 	if err := w.prepare(); err != nil {

@@ -1,6 +1,8 @@
 package mounts
 
 import (
+	"fmt"
+
 	"github.com/hangtrace/hangtrace/internal/facts"
 )
 
@@ -78,4 +80,14 @@ func image(d facts.BlockDevice) string {
 		return d.Pool + "/" + d.PoolNS + "/" + d.Image
 	}
 	return d.Pool + "/" + d.Image
+}
+
+// DeviceNumber is a device ("0:28") as the kernel numbers it, major << 20 | minor,
+// which is the number of a FUSE connection, too.
+func DeviceNumber(device string) (number uint32, ok bool) {
+	var major, minor uint32
+	if _, err := fmt.Sscanf(device, "%d:%d", &major, &minor); err != nil {
+		return 0, false
+	}
+	return major<<20 | minor, true
 }

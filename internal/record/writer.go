@@ -94,14 +94,13 @@ func (w *Writer) frame(f *Frame) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err == nil {
-		err := w.write(f, MaxFrame)
-		if err == nil {
+		if err := w.write(f, MaxFrame); err != nil {
+			w.err = fmt.Errorf("write %s frame of recording: %w", f.Kind, err)
+			if w.failed != nil {
+				w.failed(w.err)
+			}
+		} else {
 			w.frames++
-			return nil
-		}
-		w.err = fmt.Errorf("write %s frame of recording: %w", f.Kind, err)
-		if w.failed != nil {
-			w.failed(w.err)
 		}
 	}
 	if w.failed != nil && w.err != ErrClosed {

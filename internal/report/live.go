@@ -139,7 +139,6 @@ func (p *page) closing(head string, s *correlate.LiveSummary) {
 	}
 }
 
-// counts says "12 in ring, 3 in slots".
 // lossWords tells records that are missing from those that lack a part, as
 // something of them could not be read.
 func lossWords(lost, unread, meaning string, c correlate.Counts) string {
@@ -160,6 +159,7 @@ func lossWords(lost, unread, meaning string, c correlate.Counts) string {
 	return lost + counts(whole) + meaning + " " + unread + counts(part)
 }
 
+// counts says "12 in ring, 3 in slots".
 func counts(c correlate.Counts) string {
 	var parts []string
 	for place, n := range c {

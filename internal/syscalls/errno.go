@@ -53,8 +53,8 @@ func ErrnoOf(ret int64) int {
 // FormatErrno shows an error return: "-1 EIO (Input/output error)", or
 // "? ERESTARTSYS (To be restarted if SA_RESTART is set)".
 func FormatErrno(errno int) string {
-	if errno >= 0 && errno < len(errnoTexts()) {
-		return errnoTexts()[errno]
+	if texts := errnoTexts(); errno >= 0 && errno < len(texts) {
+		return texts[errno]
 	}
 	return formatErrno(errno)
 }
