@@ -192,6 +192,7 @@ __noinline int emit_capwait(u64 addr, u64 mdsc)
 	u64 stack = addr & ~(stack_size - 1);
 	u32 tgid;
 	u8 one = 1;
+	long err;
 
 	if (!r)
 		return -1;
@@ -203,8 +204,8 @@ __noinline int emit_capwait(u64 addr, u64 mdsc)
 	r->need = BPF_CORE_READ(c, need);
 	r->want = BPF_CORE_READ(c, want);
 	commit(r);
-	if (bpf_map_update_elem(&stacks, &stack, &addr, BPF_ANY) ||
-	    bpf_map_update_elem(&processes, &tgid, &one, BPF_ANY))
+	err = bpf_map_update_elem(&stacks, &stack, &addr, BPF_ANY);
+	if (bpf_map_update_elem(&processes, &tgid, &one, BPF_ANY) || err)
 		stats[WALK_STAT_BOUND]++;
 	cap_waits++;
 	return 0;
