@@ -90,7 +90,7 @@ func probeProgram(name string) (err error) {
 			delete(spec.Programs, other)
 		}
 	}
-	coll, err := ebpf.NewCollection(spec)
+	coll, err := loadCollection(spec, nil)
 	if err != nil {
 		return err
 	}

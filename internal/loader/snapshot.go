@@ -115,7 +115,7 @@ func loadSnapshot(opts SnapshotOptions, v variant) (*Snapshotter, error) {
 	if err := spec.Variables["cfg"].Set(cfg); err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: opts.Types.btf()})
+	coll, err := loadCollection(spec, opts.Types)
 	opts.Types = nil // they are large
 	if err != nil {
 		return nil, err

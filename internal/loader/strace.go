@@ -128,7 +128,7 @@ func loadStrace(opts StraceOptions) (*ebpf.Collection, error) {
 		spec.Maps["sleeps"].MaxEntries = 1
 		delete(spec.Programs, "strace_switch")
 	}
-	return ebpf.NewCollection(spec)
+	return loadCollection(spec, nil)
 }
 
 // start attaches exits before entries, as the live tracer does.

@@ -135,7 +135,7 @@ func loadTrace(opts TraceOptions, drop []string) (*ebpf.Collection, error) {
 	if err := spec.Variables["may_return"].Set(opts.Classes); err != nil {
 		return nil, fmt.Errorf("call classes: %w", err)
 	}
-	return ebpf.NewCollection(spec)
+	return loadCollection(spec, nil)
 }
 
 // start attaches exits before entries, so that no entry waits for ever for an

@@ -62,7 +62,7 @@ var walkOrder = []string{"walk_supers", "walk_cephfs", "walk_threads", "walk_rbd
 func NewWalker(types *Types) (*Walker, error) {
 	_ = rlimit.RemoveMemlock() // see NewSnapshotter
 	w := &Walker{missing: make(map[string]string)}
-	if err := w.load(types.btf()); err != nil {
+	if err := w.load(types); err != nil {
 		return nil, fmt.Errorf("walker: %w", walkNotSupported(err))
 	}
 	if err := w.prepare(); err != nil {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime"
 	"slices"
 	"sync"
 
@@ -32,32 +31,39 @@ var walkModules = map[string]walkModule{
 	"walk_fuses":   {"fuse", "fuse_conn", "requests of FUSE connections"},
 }
 
-// load makes the maps, and then checks the programs beside each other where it
-// may, as that is what takes long. Programs that this kernel does not take are
+// load makes the maps, and then has the kernel check the programs beside each
+// other, as that is what takes long. Programs that this kernel does not take are
 // left out; the walk of the super blocks must be taken.
-func (w *Walker) load(cache *btf.Cache) error {
+func (w *Walker) load(types *Types) error {
 	spec, err := bpf.LoadWalk()
 	if err != nil {
 		return fmt.Errorf("embedded object: %w", err)
 	}
-	opts, err := w.types(spec, cache)
+	if types == nil {
+		types = newTypes()
+	}
+	known, err := w.types(spec, types)
 	if err != nil {
 		return err
 	}
 	programs := spec.Programs
 	spec.Programs = nil
-	if w.coll, err = ebpf.NewCollectionWithOptions(spec.Copy(), opts); err != nil {
+	opts := ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: known}}
+	if w.coll, err = ebpf.NewCollectionWithOptions(spec, opts); err != nil {
 		return err
 	}
 	w.rememberOffsets(spec)
 	opts.MapReplacements = w.coll.Maps
 	names := slices.Sorted(maps.Keys(programs))
 	loaded, errs := make([]*ebpf.Program, len(names)), make([]error, len(names))
-	eachOf(len(names), atOnce(opts), func(i int) {
-		one := spec.Copy()
-		one.Programs = map[string]*ebpf.ProgramSpec{names[i]: programs[names[i]]}
-		loaded[i], errs[i] = loadOne(one, opts, names[i])
-	})
+	var wg sync.WaitGroup
+	for i, name := range names {
+		// A copy of all of it, types included, would cost as much as a program.
+		one := &ebpf.CollectionSpec{Maps: spec.Maps, ByteOrder: spec.ByteOrder,
+			Programs: map[string]*ebpf.ProgramSpec{name: programs[name]}}
+		wg.Go(func() { loaded[i], errs[i] = loadOne(one, opts, name) })
+	}
+	wg.Wait()
 	w.coll.Programs = make(map[string]*ebpf.Program)
 	for i, name := range names {
 		if loaded[i] != nil {
@@ -71,30 +77,6 @@ func (w *Walker) load(cache *btf.Cache) error {
 		}
 	}
 	return nil
-}
-
-// atOnce is how many programs may be loaded beside each other. cilium/ebpf 0.22
-// decodes what a module's types are made of in the kernel's, without their lock:
-// two programs at once then die of "concurrent map writes".
-func atOnce(opts ebpf.CollectionOptions) int {
-	if len(opts.Programs.ExtraRelocationTargets) > 0 {
-		return 1
-	}
-	return runtime.GOMAXPROCS(0)
-}
-
-// eachOf calls f with each number below n, at most so many at once.
-func eachOf(n, atOnce int, f func(int)) {
-	slots := make(chan struct{}, atOnce)
-	var wg sync.WaitGroup
-	for i := range n {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			f(i)
-		})
-	}
-	wg.Wait()
 }
 
 func loadOne(spec *ebpf.CollectionSpec, opts ebpf.CollectionOptions, name string) (*ebpf.Program, error) {
@@ -122,30 +104,26 @@ func (w *Walker) leaveOut(name string, err error) error {
 	return nil
 }
 
-// types loads the kernel's types and those of the few modules in question: the
-// library's own default is every module of the node.
-func (w *Walker) types(spec *ebpf.CollectionSpec, cache *btf.Cache) (ebpf.CollectionOptions, error) {
-	opts := ebpf.CollectionOptions{Cache: cache}
-	kernel, err := cache.Kernel()
-	if err != nil {
-		return opts, fmt.Errorf("kernel types: %w", err)
-	}
-	opts.Programs.KernelTypes = kernel
-	modules := make(map[string]bool)
-	for name, m := range walkModules {
-		has := knows(kernel, m.typ)
-		if types, err := cache.Module(m.module); !has && err == nil {
-			if has = knows(types, m.typ); has && !modules[m.module] {
-				opts.Programs.ExtraRelocationTargets = append(opts.Programs.ExtraRelocationTargets, types)
-				modules[m.module] = true
-			}
+// types describes what the programs know, of the kernel and of the few modules
+// in question, and leaves out those that look for what this kernel has not.
+func (w *Walker) types(spec *ebpf.CollectionSpec, types *Types) (*btf.Spec, error) {
+	var modules []string
+	for _, m := range walkModules {
+		if !slices.Contains(modules, m.module) {
+			modules = append(modules, m.module)
 		}
-		if !has {
+	}
+	known, err := types.of(spec, modules...)
+	if err != nil {
+		return nil, err
+	}
+	for name, m := range walkModules {
+		if !knows(known.types, m.typ) {
 			delete(spec.Programs, name)
 			w.missing[name] = lost(name, "no type information (BTF) of module "+m.module)
 		}
 	}
-	return opts, nil
+	return known.types, nil
 }
 
 func knows(types *btf.Spec, name string) bool {

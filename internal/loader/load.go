@@ -1,0 +1,184 @@
+package loader
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
+	"golang.org/x/sys/unix"
+)
+
+// loadCollection loads maps and programs with a description of just the types
+// that they know. Where that fails, for whatever reason, the library does all of
+// it, and tells what is wrong.
+func loadCollection(spec *ebpf.CollectionSpec, types *Types) (*ebpf.Collection, error) {
+	if types == nil {
+		types = newTypes()
+	}
+	if p, err := types.of(spec); err == nil {
+		if coll, err := p.load(spec); err == nil {
+			return coll, nil
+		}
+	}
+	return ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: types.all})
+}
+
+// load has the library load what needs no number of the kernel's types, and the
+// others itself: the library would read all types to find one number.
+func (p *pruned) load(spec *ebpf.CollectionSpec) (*ebpf.Collection, error) {
+	part := *spec
+	part.Programs = make(map[string]*ebpf.ProgramSpec)
+	var attach []*ebpf.ProgramSpec
+	for name, prog := range spec.Programs {
+		if prog.AttachTo == "" {
+			part.Programs[name] = prog
+		} else {
+			attach = append(attach, prog)
+		}
+	}
+	coll, err := ebpf.NewCollectionWithOptions(&part, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: p.types}})
+	if err != nil {
+		return nil, err
+	}
+	loaded, errs := make([]*ebpf.Program, len(attach)), make([]error, len(attach))
+	var wg sync.WaitGroup
+	for i, prog := range attach {
+		wg.Go(func() { loaded[i], errs[i] = p.loadAttached(prog, coll.Maps) })
+	}
+	wg.Wait()
+	for i, prog := range attach {
+		if loaded[i] != nil {
+			coll.Programs[prog.Name] = loaded[i]
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		coll.Close()
+		return nil, err
+	}
+	return coll, nil
+}
+
+// loadAttached loads one program that attaches to what the kernel's types number.
+func (p *pruned) loadAttached(spec *ebpf.ProgramSpec, maps map[string]*ebpf.Map) (*ebpf.Program, error) {
+	id, ok := p.ids[attachName(spec)]
+	if !ok {
+		return nil, fmt.Errorf("%s: the kernel has no %s", spec.Name, attachName(spec))
+	}
+	var builder btf.Builder
+	insns, err := p.relocate(spec, maps, &builder)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", spec.Name, err)
+	}
+	funcs, lines, err := btf.MarshalExtInfos(insns, &builder)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", spec.Name, err)
+	}
+	own, err := btf.NewHandle(&builder)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", spec.Name, err)
+	}
+	defer own.Close()
+	var code bytes.Buffer
+	if err := insns.Marshal(&code, spec.ByteOrder); err != nil {
+		return nil, fmt.Errorf("%s: %w", spec.Name, err)
+	}
+	prog, err := progLoad(spec, code.Bytes(), funcs, lines, own.FD(), id)
+	runtime.KeepAlive(maps)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", spec.Name, err)
+	}
+	return prog, nil
+}
+
+// relocate puts maps and the places of fields into a copy of the instructions.
+func (p *pruned) relocate(spec *ebpf.ProgramSpec, maps map[string]*ebpf.Map, builder *btf.Builder) (asm.Instructions, error) {
+	insns := spec.Copy().Instructions
+	var relos []*btf.CORERelocation
+	var at []*asm.Instruction
+	for i := range insns {
+		ins := &insns[i]
+		if r := btf.CORERelocationMetadata(ins); r != nil {
+			relos, at = append(relos, r), append(at, ins)
+		}
+		if !ins.IsLoadFromMap() || ins.Reference() == "" {
+			continue
+		}
+		m := maps[ins.Reference()]
+		if m == nil {
+			return nil, fmt.Errorf("no map %s", ins.Reference())
+		}
+		if err := ins.AssociateMap(m); err != nil {
+			return nil, err
+		}
+	}
+	fixups, err := btf.CORERelocate(relos, []*btf.Spec{p.types}, spec.ByteOrder, builder.Add)
+	if err != nil {
+		return nil, err
+	}
+	for i, f := range fixups {
+		if err := f.Apply(at[i]); err != nil {
+			return nil, err
+		}
+	}
+	return insns, nil
+}
+
+// progAttr is the part of union bpf_attr for BPF_PROG_LOAD.
+type progAttr struct {
+	progType, insnCount uint32
+	insns, license      uint64
+	logLevel, logSize   uint32
+	logBuf              uint64
+	version, flags      uint32
+	name                [unix.BPF_OBJ_NAME_LEN]byte
+	ifindex, attachType uint32
+	btfFD, funcSize     uint32
+	funcs               uint64
+	funcCount, lineSize uint32
+	lines               uint64
+	lineCount, attachID uint32
+}
+
+// progTries is how often a program is offered to a verifier that stops for a
+// signal: Go's runtime sends its threads some.
+const progTries = 30
+
+func progLoad(spec *ebpf.ProgramSpec, code, funcs, lines []byte, types int, id btf.TypeID) (*ebpf.Program, error) {
+	license := append([]byte(spec.License), 0)
+	var pin runtime.Pinner // the kernel reads them by their addresses
+	defer pin.Unpin()
+	address := func(b []byte) uint64 {
+		if len(b) == 0 {
+			return 0
+		}
+		pin.Pin(&b[0])
+		return uint64(uintptr(unsafe.Pointer(&b[0])))
+	}
+	attr := progAttr{
+		progType: uint32(spec.Type), flags: spec.Flags, license: address(license),
+		insns: address(code), insnCount: uint32(len(code) / asm.InstructionSize),
+		attachType: uint32(spec.AttachType), attachID: uint32(id), btfFD: uint32(types),
+		funcs: address(funcs), funcSize: btf.FuncInfoSize, funcCount: uint32(len(funcs)) / btf.FuncInfoSize,
+		lines: address(lines), lineSize: btf.LineInfoSize, lineCount: uint32(len(lines)) / btf.LineInfoSize,
+	}
+	copy(attr.name[:len(attr.name)-1], spec.Name)
+	var errno unix.Errno
+	for range progTries {
+		var fd uintptr
+		fd, _, errno = unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_LOAD, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
+		switch errno {
+		case 0:
+			return ebpf.NewProgramFromFD(int(fd))
+		case unix.EAGAIN, unix.EINTR: // the verifier stopped for a signal
+		default:
+			return nil, errno
+		}
+	}
+	return nil, errno
+}
