@@ -131,6 +131,7 @@ struct super_block {
 };
 struct inode {
 	u16 i_mode;
+	u32 i_rdev;
 	unsigned long i_ino;
 	struct super_block *i_sb;
 };

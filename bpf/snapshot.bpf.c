@@ -37,6 +37,9 @@ struct {
 	__type(value, u8);
 } file_targets SEC(".maps");
 
+/* Not 0: only open files of this device are wanted, of any process. */
+u32 device_files;
+
 /*
  * Threads in a wait that was judged to be none on a file system, by TID. As long
  * as such a thread does not run, its registers and stack are what they were, and
@@ -69,7 +72,7 @@ static struct task_buffer task_buf;
 static struct file_buffer file_buf;
 
 #define SYMBOL_LEN   192
-#define SYMBOL_BATCH 64
+#define SYMBOL_BATCH 16 /* the verifier follows each turn */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, SYMBOL_BATCH);
@@ -90,7 +93,9 @@ struct {
 
 /*
  * The iterator's task is a pointer that the kernel knows the type of, so its
- * fields are loaded without a helper's call for each: half of a pass.
+ * fields are loaded without a helper's call for each: half of a pass. Not so
+ * those that are pointers themselves: since 6.2 the verifier looks through the
+ * names of all types whether such a load can be trusted, a millisecond each.
  */
 static __always_inline u32 state_of(struct task_struct *t)
 {
@@ -118,7 +123,7 @@ static __always_inline bool wanted(struct task_struct *t)
 		return true;
 	if (!cfg.children)
 		return false;
-	tgid = t->real_parent->tgid;
+	tgid = BPF_CORE_READ(t, real_parent, tgid);
 	return bpf_map_lookup_elem(&targets, &tgid) != NULL;
 }
 
@@ -187,7 +192,7 @@ static __always_inline void fill_namespaces(struct task_record *r, struct task_s
 	struct mnt_namespace *ns;
 	struct upid *u;
 
-	r->mount_ns = t->nsproxy->mnt_ns->ns.inum;
+	r->mount_ns = BPF_CORE_READ(t, nsproxy, mnt_ns, ns.inum);
 	if (pid) {
 		u = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
 		    BPF_CORE_READ(pid, level) * bpf_core_type_size(struct upid);
@@ -206,6 +211,8 @@ static __always_inline void fill_namespaces(struct task_record *r, struct task_s
 
 static __always_inline void fill_task(struct task_record *r, struct task_struct *t)
 {
+	struct task_struct *leader;
+
 	r->h.kind = RECORD_TASK;
 	r->sampled_ns = bpf_ktime_get_ns();
 	r->start_ns = t->start_boottime;
@@ -216,13 +223,14 @@ static __always_inline void fill_task(struct task_record *r, struct task_struct 
 		r->last_arrival_ns = t->sched_info.last_arrival;
 	r->pid = t->tgid;
 	r->tid = t->pid;
-	r->ppid = t->real_parent->tgid;
+	r->ppid = BPF_CORE_READ(t, real_parent, tgid);
 	r->state = state_of(t);
 	r->task_flags = t->flags;
 	r->flags = is_compat(t) ? TASK_COMPAT : 0;
 	r->blocker_tid = r->state ? blocker(t) : 0;
 	bpf_probe_read_kernel_str(r->comm, sizeof(r->comm), &t->comm);
-	bpf_probe_read_kernel_str(r->leader_comm, sizeof(r->leader_comm), &t->group_leader->comm);
+	leader = BPF_CORE_READ(t, group_leader);
+	bpf_probe_read_kernel_str(r->leader_comm, sizeof(r->leader_comm), &leader->comm);
 }
 
 /* Most threads of a node rest: nothing is said of one but who it is. */
@@ -239,9 +247,9 @@ static __always_inline bool rests(struct rest_record *r, struct task_struct *t)
 	r->start_ns = t->start_boottime;
 	r->pid = t->tgid;
 	r->tid = tid;
-	r->ppid = t->real_parent->tgid;
+	r->ppid = BPF_CORE_READ(t, real_parent, tgid);
 	r->task_flags = t->flags;
-	r->mount_ns = t->nsproxy->mnt_ns->ns.inum;
+	r->mount_ns = BPF_CORE_READ(t, nsproxy, mnt_ns, ns.inum);
 	r->pad = 0;
 	return true;
 }
@@ -317,9 +325,14 @@ static __always_inline int one_file(struct bpf_iter__task_file *ctx, bool with_p
 
 	if (!t || !f)
 		return 0;
-	tgid = BPF_CORE_READ(t, tgid);
-	if (!bpf_map_lookup_elem(&file_targets, &tgid))
-		return 0;
+	if (device_files) {
+		if (BPF_CORE_READ(f, f_inode, i_rdev) != device_files)
+			return 0;
+	} else {
+		tgid = BPF_CORE_READ(t, tgid);
+		if (!bpf_map_lookup_elem(&file_targets, &tgid))
+			return 0;
+	}
 	__builtin_memset(&b->r, 0, sizeof(b->r));
 	fill_file(&b->r, t, ctx->fd, f);
 	if (with_path) {

@@ -55,6 +55,7 @@ const (
 	SnapshotProgSnapshotTasks       = "snapshot_tasks"
 	SnapshotVarCfg                  = "cfg"
 	SnapshotVarClocks               = "clocks"
+	SnapshotVarDeviceFiles          = "device_files"
 	SnapshotVarStats                = "stats"
 )
 
@@ -122,9 +123,10 @@ type SnapshotMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SnapshotVariableSpecs struct {
-	Cfg    *ebpf.VariableSpec `ebpf:"cfg"`
-	Clocks *ebpf.VariableSpec `ebpf:"clocks"`
-	Stats  *ebpf.VariableSpec `ebpf:"stats"`
+	Cfg         *ebpf.VariableSpec `ebpf:"cfg"`
+	Clocks      *ebpf.VariableSpec `ebpf:"clocks"`
+	DeviceFiles *ebpf.VariableSpec `ebpf:"device_files"`
+	Stats       *ebpf.VariableSpec `ebpf:"stats"`
 }
 
 // SnapshotObjects contains all objects after they have been loaded into the kernel.
@@ -168,9 +170,10 @@ func (m *SnapshotMaps) Close() error {
 //
 // It can be passed to LoadSnapshotObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SnapshotVariables struct {
-	Cfg    *ebpf.Variable `ebpf:"cfg"`
-	Clocks *ebpf.Variable `ebpf:"clocks"`
-	Stats  *ebpf.Variable `ebpf:"stats"`
+	Cfg         *ebpf.Variable `ebpf:"cfg"`
+	Clocks      *ebpf.Variable `ebpf:"clocks"`
+	DeviceFiles *ebpf.Variable `ebpf:"device_files"`
+	Stats       *ebpf.Variable `ebpf:"stats"`
 }
 
 // SnapshotPrograms contains all programs after they have been loaded into the kernel.

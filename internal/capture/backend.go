@@ -32,6 +32,8 @@ type backend interface {
 	// rest tells which threads a pass need not look into while they sleep on.
 	rest(list []correlate.Rest, alive func(tid int) bool) error
 	files(pids []int) (facts.Pass, error)
+	// deviceFiles lists the open files of a device, whoever has them open.
+	deviceFiles(rdev uint32) (facts.Pass, error)
 	// filePaths tells whether files gives paths.
 	filePaths() bool
 	symbols(addrs []uint64) (map[uint64]string, error)
@@ -127,6 +129,8 @@ func (b *bpfBackend) rest(list []correlate.Rest, alive func(tid int) bool) error
 }
 
 func (b *bpfBackend) files(pids []int) (facts.Pass, error) { return b.s.Files(pids) }
+
+func (b *bpfBackend) deviceFiles(rdev uint32) (facts.Pass, error) { return b.s.DeviceFiles(rdev) }
 
 func (b *bpfBackend) filePaths() bool { return b.s.FilePaths() }
 
@@ -259,6 +263,10 @@ func (b *procBackend) detail(ctx context.Context, p facts.Pass, threads map[int]
 func (b *procBackend) rest([]correlate.Rest, func(int) bool) error { return nil }
 
 func (b *procBackend) files([]int) (facts.Pass, error) {
+	return facts.Pass{}, loader.ErrNotSupported
+}
+
+func (b *procBackend) deviceFiles(uint32) (facts.Pass, error) {
 	return facts.Pass{}, loader.ErrNotSupported
 }
 

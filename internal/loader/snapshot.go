@@ -208,7 +208,21 @@ func (s *Snapshotter) Files(pids []int) (facts.Pass, error) {
 	return facts.Pass{Format: facts.FormatBPFFile, AtNS: monotonic(), Data: data}, nil
 }
 
-const symbolBatch = 64 // SYMBOL_BATCH
+// DeviceFiles lists the open files of a character device (MAJOR<<20 | MINOR),
+// whoever has them open.
+func (s *Snapshotter) DeviceFiles(rdev uint32) (facts.Pass, error) {
+	wanted := s.coll.Variables["device_files"]
+	if err := wanted.Set(rdev); err != nil {
+		return facts.Pass{}, fmt.Errorf("file iterator: %w", notSupported(err))
+	}
+	data, err := readIterator(s.files)
+	if err := errors.Join(err, wanted.Set(uint32(0))); err != nil {
+		return facts.Pass{}, fmt.Errorf("file iterator: %w", err)
+	}
+	return facts.Pass{Format: facts.FormatBPFFile, AtNS: monotonic(), Data: data}, nil
+}
+
+const symbolBatch = 16 // SYMBOL_BATCH
 
 // Symbols names kernel addresses, as "name+0x1a [module]". Addresses that the
 // kernel cannot name are left out. It returns ErrNotSupported before 5.14.
