@@ -53,7 +53,8 @@ type cache struct {
 	// jammed are processes that a child hung on while it was asked about others.
 	jammed     map[int]bool
 	kubeletPID int
-	noKubelet  time.Time // when none was found: looking reads all of /proc
+	seeking    <-chan int // the same, while it is looked for
+	noKubelet  time.Time  // when none was found: looking reads all of /proc
 	pods       *podList
 	podsRead   time.Time
 	daemons    []facts.FuseDaemon

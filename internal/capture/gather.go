@@ -41,6 +41,9 @@ func (s *Session) gather(ctx context.Context, snap *facts.Snapshot) {
 		return
 	}
 	s.startWalker()
+	if !s.opts.Again { // a session that goes on reads it once something hangs
+		s.askLog()
+	}
 	pods := s.askPods(ctx)
 	s.devices(snap, skip)
 	s.fuseDaemons(ctx, snap, suspects)

@@ -31,12 +31,31 @@ func (s *Session) hostPID() int {
 	if time.Since(s.cache.noKubelet) < kubeletFresh {
 		return 1
 	}
-	if found, err := s.opts.Proc.ByName("kubelet"); err == nil && len(found) > 0 {
-		s.cache.kubeletPID = found[0].PID
-		return found[0].PID
+	s.findKubelet()
+	pid := <-s.cache.seeking
+	s.cache.seeking = nil
+	if pid == 0 {
+		s.cache.noKubelet = time.Now()
+		return 1
 	}
-	s.cache.noKubelet = time.Now()
-	return 1
+	s.cache.kubeletPID = pid
+	return pid
+}
+
+// findKubelet begins to look for it: on a large node that takes as long as to
+// load a program.
+func (s *Session) findKubelet() {
+	if s.cache.seeking != nil {
+		return
+	}
+	found := make(chan int, 1)
+	s.cache.seeking = found
+	go func() {
+		if list, err := s.opts.Proc.ByName("kubelet"); err == nil && len(list) > 0 {
+			found <- list[0].PID
+		}
+		close(found)
+	}()
 }
 
 // kube reads the traces of Kubernetes that name pods and volumes.

@@ -83,8 +83,9 @@ type Session struct {
 	types     *loader.Types // nil: read anew
 	noWalker  error         // why there is none
 
-	log   *storage.KernelLog
-	noLog error
+	log    *storage.KernelLog
+	noLog  error
+	logged <-chan logRead // while it is read
 }
 
 // New chooses the backend and loads it. Where ctx has a deadline, programs that
@@ -92,6 +93,7 @@ type Session struct {
 func New(ctx context.Context, opts Options) (*Session, error) {
 	s := &Session{opts: opts, cache: newCache(), newWalker: loader.NewWalker}
 	opts.Runner.Warm()
+	s.findKubelet()
 	if opts.Backend != BackendProc {
 		s.types = loader.NewTypes()
 	}
@@ -109,6 +111,9 @@ func New(ctx context.Context, opts Options) (*Session, error) {
 // Close frees what New loaded.
 func (s *Session) Close() error {
 	var err error
+	if s.logged != nil {
+		<-s.logged // which takes no longer than the log is long
+	}
 	if s.log != nil {
 		err = s.log.Close()
 	}

@@ -315,30 +315,52 @@ func (s *Session) nfs(snap *facts.Snapshot, readers map[uint32]int, skip func(st
 	}
 }
 
-// kernelLog reads on in the kernel's log. It is evidence only: without the right
-// to read it that is said, and nothing else is lost.
+// kernelLog adds what the kernel has logged since the last look. It is evidence
+// only: without the right to read it that is said, and nothing else is lost.
 func (s *Session) kernelLog(snap *facts.Snapshot) {
+	s.askLog()
+	read := <-s.logged
+	s.logged = nil
+	snap.KernelLog = read.lines
 	const without = "the kernel's log cannot be read, what it says of storage servers is missing: "
-	if s.noLog != nil {
-		snap.Degraded = append(snap.Degraded, without+s.noLog.Error())
-		return
-	}
-	if s.log == nil {
-		log, err := storage.OpenKernelLog(s.opts.kernelLogFile())
-		if err != nil {
-			s.noLog = err
-			snap.Degraded = append(snap.Degraded, without+err.Error())
-			return
-		}
-		s.log = log
-	}
-	lines, more, err := s.log.Lines()
-	snap.KernelLog = slices.Clone(lines)
-	if err != nil {
-		snap.Degraded = append(snap.Degraded, without+err.Error())
-	} else if more {
+	if read.err != nil {
+		snap.Degraded = append(snap.Degraded, without+read.err.Error())
+	} else if read.more {
 		snap.Degraded = append(snap.Degraded, "the kernel's log was not read to its end: it is too long")
 	}
+}
+
+// askLog begins to read on in the kernel's log.
+func (s *Session) askLog() {
+	if s.logged != nil {
+		return
+	}
+	logged := make(chan logRead, 1)
+	s.logged = logged
+	go func() { logged <- s.readLog() }()
+}
+
+// logRead is what the kernel's log had.
+type logRead struct {
+	lines []facts.KernelLine
+	more  bool // than was read
+	err   error
+}
+
+// readLog runs beside everything else: nobody else touches s.log meanwhile.
+func (s *Session) readLog() (r logRead) {
+	if s.noLog != nil {
+		return logRead{err: s.noLog}
+	}
+	if s.log == nil {
+		if s.log, s.noLog = storage.OpenKernelLog(s.opts.kernelLogFile()); s.noLog != nil {
+			s.log = nil
+			return logRead{err: s.noLog}
+		}
+	}
+	r.lines, r.more, r.err = s.log.Lines()
+	r.lines = slices.Clone(r.lines)
+	return r
 }
 
 // probeNetwork tries to connect with the servers that threads wait for, all at
