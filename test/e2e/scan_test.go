@@ -120,6 +120,11 @@ func (s *scanned) one(class correlate.Class, args ...string) *correlate.Leftover
 	list, r, _ := s.scan(args...)
 	require.Len(s.t, list, 1, "%s", &r.stdout)
 	require.Equal(s.t, class, list[0].Class, "%s", &r.stdout)
+	s.t.Cleanup(func() { // what was skipped says why something is missing
+		if s.t.Failed() {
+			s.t.Logf("scan: %s", &r.stdout)
+		}
+	})
 	return list[0]
 }
 
