@@ -48,6 +48,22 @@ static __always_inline long rd(void *to, u32 size, const void *from)
 }
 #define RD(to, from) rd(to, sizeof(*(to)), from)
 
+/*
+ * BPF_CORE_READ() gives 0 for what cannot be read. It is counted without a
+ * branch, as the verifier would follow both sides of each.
+ */
+static __always_inline long rd_field(void *to, u32 size, const void *from)
+{
+	long err = bpf_probe_read_kernel(to, size, from);
+
+	stats[fault_site & (WALK_STAT_MAX - 1)] += (u64)err >> 63;
+	return err;
+}
+_Static_assert((WALK_STAT_MAX & (WALK_STAT_MAX - 1)) == 0, "rd_field() cuts the site to fit");
+#undef bpf_core_read
+#define bpf_core_read(to, size, from)                                                              \
+	rd_field(to, size, (const void *)__builtin_preserve_access_index(from))
+
 /* Room for one record, zeroed up to size. It counts once commit() is called. */
 static __always_inline void *reserve(u32 kind, u32 size)
 {

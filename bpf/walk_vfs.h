@@ -54,7 +54,9 @@ static long super_step(u32 i, void *ctx)
 {
 	struct super_block___w *sb = (void *)super_at;
 	struct list_head *next = NULL;
+	struct file_system_type *fs;
 	struct block_device *bd;
+	const char *name = NULL;
 	u64 type = 0;
 	u32 dev;
 	bool ours = false;
@@ -64,8 +66,10 @@ static long super_step(u32 i, void *ctx)
 		return 1;
 	super_at = (u64)next - bpf_core_field_offset(struct super_block___w, s_list);
 	dev = BPF_CORE_READ(sb, s_dev);
-	/* The head of the list is no super block: what we read there is rubbish. */
-	bpf_probe_read_kernel_str(&type, sizeof(type), BPF_CORE_READ(sb, s_type, name));
+	/* The head of the list is no super block: what we read there is rubbish, and no fault. */
+	fs = BPF_CORE_READ(sb, s_type);
+	bpf_probe_read_kernel(&name, sizeof(name), &fs->name);
+	bpf_probe_read_kernel_str(&type, sizeof(type), name);
 	bd = BPF_CORE_READ(sb, s_bdev);
 	if (type == NAME_CEPH) {
 		target(&cephs, (u64)sb);
