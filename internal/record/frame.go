@@ -7,7 +7,9 @@
 //
 // A recording is one JSON object a line, the whole optionally compressed with
 // gzip (flushed after each frame, so that a file that was cut off still gives
-// every frame before the cut). The first frame is the header, the last one the
+// every frame before the cut). Raw records follow the line of their frame as they
+// are, as strace mode has hundreds of megabytes of them a second: as many bytes as
+// the line says, and a newline. The first frame is the header, the last one the
 // end; a recording without an end was cut off.
 package record
 
@@ -20,16 +22,17 @@ import (
 )
 
 // Schema names the format. A reader takes any minor addition (unknown fields
-// and kinds of frames) and refuses a higher version.
-const Schema = "hangtrace.recording/v1"
+// and kinds of frames) and refuses a higher version. Version 1 had raw records in
+// their line, as base64.
+const Schema = "hangtrace.recording/v2"
 
 const (
 	schemaPrefix  = "hangtrace.recording/v"
-	schemaVersion = 1
+	schemaVersion = 2
 )
 
-// MaxFrame is the size of the largest frame, in bytes of JSON, that is written
-// or read. It bounds what a hostile or damaged file can make a reader allocate.
+// MaxFrame is the size of the largest frame, in bytes of JSON or of raw records,
+// that is written or read. It bounds what a hostile or damaged file can make a reader allocate.
 const MaxFrame = 256 << 20
 
 // maxHeader bounds the first line: a foreign file may have no line end at all.
@@ -101,6 +104,8 @@ type Frame struct {
 	// Format and Data are set for KindRaw: records as the kernel wrote them.
 	Format string `json:"format,omitempty"`
 	Data   []byte `json:"data,omitempty"`
+	// Bytes is, in a recording alone, how much of Data follows the line.
+	Bytes int `json:"bytes,omitempty"`
 	// Notice is set for KindNotice.
 	Notice string `json:"notice,omitempty"`
 	// Symbols is set for KindSymbols: names of the kernel addresses in the raw

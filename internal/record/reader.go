@@ -80,14 +80,8 @@ func (r *Reader) Next() (*Frame, error) {
 func (r *Reader) next() (*Frame, error) {
 	line, err := r.readLine(r.maxFrame)
 	whole := err == nil
-	switch {
-	case err == nil, errors.Is(err, io.EOF), cut(err):
-	case errors.Is(err, ErrTooLarge):
-		return nil, fmt.Errorf("frame %d of recording: %w: more than %d bytes", r.frames+1, err, r.maxFrame)
-	case corrupt(err):
-		return nil, fmt.Errorf("%w at frame %d: %w", ErrDamaged, r.frames+1, err)
-	default:
-		return nil, fmt.Errorf("read recording: %w", err)
+	if err != nil && !errors.Is(err, io.EOF) && !cut(err) {
+		return nil, r.failed(err)
 	}
 	f, err := parse(line)
 	switch {
@@ -98,9 +92,53 @@ func (r *Reader) next() (*Frame, error) {
 	case f.Kind == KindEnd && f.Frames != r.frames:
 		return nil, fmt.Errorf("%w: it has %d frames and its end says %d", ErrDamaged, r.frames, f.Frames)
 	case f.Kind == KindEnd:
+		if _, err := r.in.ReadByte(); corrupt(err) { // the checksum
+			return nil, r.failed(err)
+		}
 		return nil, io.EOF
+	case f.Bytes != 0:
+		return f, r.readRaw(f)
 	}
 	return f, nil
+}
+
+// failed says what became of reading a frame that was not just cut off.
+func (r *Reader) failed(err error) error {
+	switch {
+	case errors.Is(err, ErrTooLarge):
+		return fmt.Errorf("frame %d of recording: %w: more than %d bytes", r.frames+1, err, r.maxFrame)
+	case corrupt(err):
+		return fmt.Errorf("%w at frame %d: %w", ErrDamaged, r.frames+1, err)
+	}
+	return fmt.Errorf("read recording: %w", err)
+}
+
+// readRaw reads the records that follow a frame's line. They are held as they
+// come: the line may promise more than there is.
+func (r *Reader) readRaw(f *Frame) error {
+	n := f.Bytes
+	f.Bytes = 0
+	if n > r.maxFrame {
+		return r.failed(ErrTooLarge)
+	}
+	var raw bytes.Buffer
+	_, err := io.CopyN(&raw, r.in, int64(n))
+	switch {
+	case errors.Is(err, io.EOF), cut(err):
+		return r.truncated()
+	case err != nil:
+		return r.failed(err)
+	}
+	f.Data = raw.Bytes()
+	// Without the newline the next frame is what is cut off.
+	end, err := r.in.ReadByte()
+	switch {
+	case err == nil && end != '\n':
+		return fmt.Errorf("%w at frame %d: more than %d bytes", ErrDamaged, r.frames+1, n)
+	case err != nil && !errors.Is(err, io.EOF) && !cut(err):
+		return r.failed(err)
+	}
+	return nil
 }
 
 func (r *Reader) truncated() error {
@@ -126,6 +164,8 @@ func parse(line []byte) (*Frame, error) {
 		return nil, errors.New("snapshot frame without a snapshot")
 	case f.Kind == KindRaw && f.Format == "":
 		return nil, errors.New("raw frame without a format")
+	case f.Bytes < 0, f.Bytes > 0 && f.Data != nil:
+		return nil, errors.New("records in two places")
 	}
 	return f, nil
 }

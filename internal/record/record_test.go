@@ -155,7 +155,7 @@ func TestForeignFiles(t *testing.T) {
 		"no newline":         {strings.Repeat("x", 3<<20), ErrNotRecording, ""},
 		"gzip of text":       {zipped("hello\n"), ErrNotRecording, ""},
 		"broken gzip":        {"\x1f\x8b\x00\x00", ErrNotRecording, ""},
-		"newer":              {`{"frame":"header","schema":"hangtrace.recording/v2","created":7}` + "\n", ErrNewer, "schema v2, this one reads v1"},
+		"newer":              {`{"frame":"header","schema":"hangtrace.recording/v3","created":7}` + "\n", ErrNewer, "schema v3, this one reads v2"},
 		"version 0":          {`{"frame":"header","schema":"hangtrace.recording/v0"}` + "\n", ErrNotRecording, ""},
 		"other header":       {`{"frame":"header","schema":"pcap/v1"}` + "\n", ErrNotRecording, "pcap/v1"},
 		"cut header":         {head[:60], ErrTruncated, "within its header"},
@@ -221,6 +221,46 @@ func TestFrameSizeIsBounded(t *testing.T) {
 	}
 	if cap(r.line) > 200_000 {
 		t.Errorf("%d bytes kept for a frame of at most 1000", cap(r.line))
+	}
+}
+
+// TestRawRecords reads what follows a line, and what does not.
+func TestRawRecords(t *testing.T) {
+	head := `{"frame":"header","schema":"hangtrace.recording/v2"}` + "\n"
+	end := `{"frame":"end","frames":1}` + "\n"
+	for text, want := range map[string]error{
+		`{"frame":"raw","format":"x","bytes":3}` + "\na\nb\n" + end:            io.EOF,
+		`{"frame":"later","bytes":3}` + "\na\nb\n" + end:                       io.EOF, // a kind to come
+		`{"frame":"raw","format":"x","bytes":3}` + "\na\nb":                    ErrTruncated,
+		`{"frame":"raw","format":"x","bytes":3}` + "\na\n":                     ErrTruncated,
+		`{"frame":"raw","format":"x","bytes":2}` + "\na\nb\n" + end:            ErrDamaged,
+		`{"frame":"raw","format":"x","bytes":-1}` + "\n" + end:                 ErrDamaged,
+		`{"frame":"raw","format":"x","bytes":1e99}` + "\n" + end:               ErrDamaged,
+		`{"frame":"raw","format":"x","bytes":300000000}` + "\n" + end:          ErrTooLarge,
+		`{"frame":"raw","format":"x","bytes":200000000}` + "\n" + end:          ErrTruncated,
+		`{"frame":"raw","format":"x","bytes":1,"data":"AAAA"}` + "\na\n" + end: ErrDamaged,
+	} {
+		if err := readAll(strings.NewReader(head + text)); !errors.Is(err, want) {
+			t.Errorf("%q: %v, want %v", text, err, want)
+		}
+	}
+}
+
+// TestVersion1 had raw records as base64.
+func TestVersion1(t *testing.T) {
+	r, err := NewReader(strings.NewReader(`{"frame":"header","schema":"hangtrace.recording/v1"}
+{"frame":"raw","format":"bpf-ring/v1","data":"AP8K","at_ns":1}
+{"frame":"end","frames":1}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := r.Next()
+	if err != nil || string(f.Data) != "\x00\xff\n" {
+		t.Errorf("%+v, %v", f, err)
+	}
+	if _, err := r.Next(); err != io.EOF {
+		t.Error(err)
 	}
 }
 
@@ -324,6 +364,7 @@ func TestCompressed(t *testing.T) {
 func FuzzReader(f *testing.F) {
 	head := `{"frame":"header","schema":"hangtrace.recording/v1"}` + "\n"
 	f.Add([]byte(head + `{"frame":"raw","format":"bpf-ring/v1","data":"AAAA","at_ns":1}` + "\n" + `{"frame":"end","frames":1}` + "\n"))
+	f.Add([]byte(head + `{"frame":"raw","format":"bpf-ring/v1","bytes":3}` + "\n\x00\n\xff\n" + `{"frame":"end","frames":1}` + "\n"))
 	f.Add([]byte(head + `{"frame":"snapshot","snapshot":{"symbols":{"1":"x"}}}` + "\n"))
 	f.Add([]byte(zipped(head + `{"frame":"notice","notice":"x"}` + "\n")))
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -17,6 +17,7 @@ type Writer struct {
 	mu     sync.Mutex
 	w      io.Writer
 	zip    *gzip.Writer // nil: not compressed
+	out    []byte       // the last frame
 	frames int
 	err    error // the first error stays: a frame after half a frame is lost
 	failed func(error)
@@ -39,7 +40,7 @@ func NewWriter(w io.Writer, h Header, compress bool) (*Writer, error) {
 		out.zip = gzip.NewWriter(w)
 	}
 	h.Schema = Schema
-	if err := out.write(headerFrame{Kind: kindHeader, Header: h}, maxHeader); err != nil {
+	if err := out.write(headerFrame{Kind: kindHeader, Header: h}, nil, maxHeader); err != nil {
 		return nil, fmt.Errorf("write header of recording: %w", err)
 	}
 	return out, nil
@@ -79,7 +80,7 @@ func (w *Writer) Close() error {
 	if w.err != nil {
 		return w.err
 	}
-	if err := w.write(&Frame{Kind: KindEnd, Frames: w.frames}, MaxFrame); err != nil {
+	if err := w.write(&Frame{Kind: KindEnd, Frames: w.frames}, nil, MaxFrame); err != nil {
 		w.err = fmt.Errorf("write end of recording: %w", err)
 		return w.err
 	}
@@ -94,7 +95,9 @@ func (w *Writer) frame(f *Frame) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err == nil {
-		if err := w.write(f, MaxFrame); err != nil {
+		line := *f
+		line.Data, line.Bytes = nil, len(f.Data)
+		if err := w.write(&line, f.Data, MaxFrame); err != nil {
 			w.err = fmt.Errorf("write %s frame of recording: %w", f.Kind, err)
 			if w.failed != nil {
 				w.failed(w.err)
@@ -109,20 +112,24 @@ func (w *Writer) frame(f *Frame) error {
 	return w.err
 }
 
-func (w *Writer) write(v any, most int) error {
+// write writes a line, and raw records behind it.
+func (w *Writer) write(v any, raw []byte, most int) error {
 	text, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	if len(text) > most {
-		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(text), most)
+	if n := max(len(text), len(raw)); n > most {
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, n, most)
 	}
-	text = append(text, '\n')
+	w.out = append(append(w.out[:0], text...), '\n')
+	if len(raw) > 0 {
+		w.out = append(append(w.out, raw...), '\n')
+	}
 	if w.zip == nil {
-		_, err = w.w.Write(text)
+		_, err = w.w.Write(w.out)
 		return err
 	}
-	if _, err := w.zip.Write(text); err != nil {
+	if _, err := w.zip.Write(w.out); err != nil {
 		return err
 	}
 	return w.zip.Flush()
