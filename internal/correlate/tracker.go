@@ -93,7 +93,7 @@ func (t *Tracker) see(w *world, h *Hang) *Event {
 		t.seen++
 		return t.event(EventHangSeen, h, w.snap.TakenAt)
 	}
-	known.missed, known.hang, known.shown = 0, keepNames(known.hang, h), w.snap.TakenAt
+	known.missed, known.hang, known.shown = 0, keepKnown(known.hang, h), w.snap.TakenAt
 	if h.Blocked.ForMS < known.nextMS {
 		return nil
 	}
@@ -103,9 +103,10 @@ func (t *Tracker) see(w *world, h *Hang) *Event {
 	return t.event(EventHangUpdate, known.hang, w.snap.TakenAt)
 }
 
-// keepNames keeps what an earlier snapshot could name and the new one cannot:
-// a path whose memory became unreadable, a mount that was detached meanwhile.
-func keepNames(old, h *Hang) *Hang {
+// keepKnown keeps what an earlier snapshot knew and the new one does not: a path
+// whose memory became unreadable, a mount that was detached meanwhile, the entry of
+// a call that returned while the snapshot was taken.
+func keepKnown(old, h *Hang) *Hang {
 	if h.Path.Value == "" && old.Path.Value != "" {
 		h.Path = old.Path
 	}
@@ -114,6 +115,11 @@ func keepNames(old, h *Hang) *Hang {
 	}
 	if h.Mount == nil || h.Mount.Point == "" && old.Mount != nil && old.Mount.Point != "" {
 		h.Mount = old.Mount
+	}
+	if old.Blocked.Source == sourceEntry && h.Blocked.Source != sourceEntry {
+		until := h.Blocked.Since.Add(time.Duration(h.Blocked.ForMS) * time.Millisecond)
+		h.Reason, h.Blocked = old.Reason, old.Blocked
+		h.Blocked.ForMS = max(until.Sub(h.Blocked.Since).Milliseconds(), h.Blocked.ForMS)
 	}
 	return h
 }

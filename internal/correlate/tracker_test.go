@@ -108,6 +108,25 @@ func TestEndByReturn(t *testing.T) {
 	}
 }
 
+// TestEntryIsKept: a call may return between the look at calls in flight and that
+// at threads, which then still shows it.
+func TestEntryIsKept(t *testing.T) {
+	tr, s := NewTracker(options(t)), hung()
+	call := events.Call{PID: 1000, TID: 1, SyscallNR: nrStat, Args: s.tasks[0].Args, EnteredNS: nowNS - 1_000_000_000}
+	s.flight = []events.Call{call}
+	observe(t, tr, s.at(1), "hang_seen 2s")
+	s.flight = nil
+	observe(t, tr, s.at(3), "hang_update 4s")
+	call.Phase, call.ReturnedNS = events.PhaseReturned, nowNS+3_500_000_000
+	list := tr.Records(events.Records{Calls: []events.Call{call}}, nil)
+	if kinds(list) != "hang_ended 4.5s" {
+		t.Fatal(kinds(list))
+	}
+	if e := list[0]; e.Reason != ReasonSlowSyscall || e.Blocked.Source != sourceEntry || e.Blocked.AtLeast {
+		t.Errorf("%s %+v", e.Reason, e.Blocked)
+	}
+}
+
 // TestEndByBlock: what no call encloses ends with its sleep, exactly timed.
 func TestEndByBlock(t *testing.T) {
 	s := newScene()
