@@ -13,7 +13,7 @@ BENCHTIME ?= 200ms
 BASE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-all test test-root test-ceph test-vm soak generate verify sizes bench bench-compare fuzz lint demo captures clean
+.PHONY: help build build-all test test-root test-ceph test-vm soak generate verify sizes bench hooks bench-compare fuzz lint demo captures clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -63,6 +63,12 @@ sizes: ## as root: write down anew how big the BPF programs are, and what the ve
 bench: build ## as root: what it costs, beside strace, perf trace, bpftrace, ps: BENCHFLAGS=--quick
 	$(GO) run ./test/bench --bin bin/hangtrace $(BENCHFLAGS)
 	set -o pipefail; $(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./internal/... | grep -E '^(Benchmark|cpu|FAIL|panic|---)'
+
+hooks: ## what an empty program on each kind of hook costs on other kernels, in instructions
+	test/vm/install.sh vm
+	CGO_ENABLED=0 $(GO) test -c -o bin/hooks-amd64.test ./test/vm/hooks
+	for k in 6.1 6.12 7.2; do echo "Linux $$k"; set -o pipefail; test/vm/vmtest --icount -t 300 -e HANGTRACE_HOOKS=1 -f bin/hooks-amd64.test:/bin/hooks.test $$k -- \
+		/bin/hooks.test -test.v | sed -n 's/.*hook: /  /p; /^--- FAIL/p' || exit 1; done
 
 bench-compare: ## the Go benchmarks beside those of an earlier commit: BASE=COMMIT
 	test/bench/compare.sh $(BASE)

@@ -60,7 +60,7 @@ func TestHooks(t *testing.T) {
 			if i == 0 {
 				base = got
 			}
-			t.Logf("hook: %-55s stat %6.0f (%.2f)  getppid %5.0f (%.2f)  attached in %d thousand", h.name, got[0], got[0]/base[0], got[1], got[1]/base[1], took.Microseconds())
+			t.Logf("hook: %-55s stat %6.0f (%.2f)  getppid %5.0f (%.2f)  attached in %4d million", h.name, got[0], got[0]/base[0], got[1], got[1]/base[1], took.Milliseconds())
 		}
 		began = time.Now()
 		for _, l := range links {
@@ -69,7 +69,7 @@ func TestHooks(t *testing.T) {
 			}
 		}
 		if len(links) > 0 {
-			t.Logf("hook: %-55s detached in %d thousand", h.name, time.Since(began).Microseconds())
+			t.Logf("hook: %-55s detached in %4d million", h.name, time.Since(began).Milliseconds())
 		}
 	}
 }
@@ -131,16 +131,16 @@ func trampolines(t *testing.T, calls []string) (links []link.Link, err error) {
 	if _, err := cache.Kernel(); err != nil {
 		return nil, err
 	}
-	began := time.Now()
-	var loaded time.Duration
 	for _, call := range calls {
 		for _, at := range []ebpf.AttachType{ebpf.AttachTraceFExit, ebpf.AttachTraceFEntry} {
-			start := time.Now()
 			p, err := empty(ebpf.ProgramSpec{Type: ebpf.Tracing, AttachType: at, AttachTo: symbol(call)}, cache)
+			if errors.Is(err, btf.ErrMultipleMatches) { // flock on 6.1
+				t.Logf("hook: %s: left out: %v", call, btf.ErrMultipleMatches)
+				continue
+			}
 			if err != nil {
 				return links, fmt.Errorf("%s: %w", call, err)
 			}
-			loaded += time.Since(start)
 			l, err := link.AttachTracing(link.TracingOptions{Program: p})
 			if err != nil {
 				return links, fmt.Errorf("%s: %w", call, err)
@@ -148,8 +148,6 @@ func trampolines(t *testing.T, calls []string) (links []link.Link, err error) {
 			links = append(links, l)
 		}
 	}
-	n := len(links)
-	t.Logf("hook: each of %d trampolines: loaded in %d, attached in %d thousand", n, loaded.Microseconds()/int64(n), (time.Since(began)-loaded).Microseconds()/int64(n))
 	return links, nil
 }
 
