@@ -19,7 +19,7 @@ type sink struct {
 
 func (b *bench) sinks() []sink {
 	return []sink{
-		{"recorded, not formatted, to /dev/null", []string{"-c", "-o", "/dev/null", "--record", "/dev/null"}, 1.4e6},
+		{"recorded in binary, not formatted, to /dev/null", []string{"-c", "-o", "/dev/null", "--record", "/dev/null"}, 1.4e6},
 		{"formatted to /dev/null", []string{"-o", "/dev/null"}, 0},
 		{"formatted to a file", []string{"-o", filepath.Join(b.Dir, "lines")}, 500_000},
 	}
