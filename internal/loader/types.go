@@ -11,9 +11,10 @@ import (
 // Types are the kernel's own type descriptions (BTF), read once for all programs
 // that are loaded with them.
 type Types struct {
-	kernel func() (*rawBTF, error)
-	module func(name string) (*rawBTF, error)
-	all    *btf.Cache // the library's, for what ours do not do
+	mu      sync.Mutex // of what pruning marks, and of modules
+	kernel  func() (*rawBTF, error)
+	modules map[string]*rawBTF
+	all     *btf.Cache // the library's, for what ours do not do
 }
 
 // NewTypes begins to read the types; meanwhile the caller does something else.
@@ -24,25 +25,11 @@ func NewTypes() *Types {
 }
 
 func newTypes() *Types {
-	t := &Types{all: btf.NewCache()}
-	t.kernel = sync.OnceValues(func() (*rawBTF, error) { return readBTF("vmlinux", nil) })
-	var mu sync.Mutex
-	modules := make(map[string]*rawBTF)
-	t.module = func(name string) (*rawBTF, error) {
-		kernel, err := t.kernel()
-		if err != nil {
-			return nil, err
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		if b := modules[name]; b != nil {
-			return b, nil
-		}
-		b, err := readBTF(name, kernel)
-		modules[name] = b
-		return b, err
+	return &Types{
+		kernel:  sync.OnceValues(func() (*rawBTF, error) { return readBTF("vmlinux", nil) }),
+		modules: make(map[string]*rawBTF),
+		all:     btf.NewCache(),
 	}
-	return t
 }
 
 // of describes what the programs of a spec know, of the kernel and of those of
@@ -56,11 +43,16 @@ func (t *Types) of(spec *ebpf.CollectionSpec, modules ...string) (*pruned, error
 	if err != nil {
 		return nil, fmt.Errorf("kernel types: %w", err)
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	var loaded []*rawBTF
 	for _, name := range modules {
-		if b, err := t.module(name); err == nil {
-			loaded = append(loaded, b)
+		if t.modules[name] == nil {
+			if t.modules[name], err = readBTF(name, kernel); err != nil {
+				continue // not loaded, or built in
+			}
 		}
+		loaded = append(loaded, t.modules[name])
 	}
 	return prune(kernel, loaded, names, attached)
 }
