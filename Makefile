@@ -6,6 +6,7 @@ LDFLAGS := -s -w -X main.release=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNELS ?= all
 FUZZTIME ?= 10s
+FUZZJOBS ?= 1
 HANGTRACE_SOAK ?= 30m
 MATRIXFLAGS ?=
 BENCHFLAGS ?=
@@ -73,8 +74,8 @@ hooks: ## what an empty program on each kind of hook costs on other kernels, in 
 bench-compare: ## the Go benchmarks beside those of an earlier commit: BASE=COMMIT
 	test/bench/compare.sh $(BASE)
 
-fuzz: ## run every fuzzer for a while: FUZZTIME=10s (or 2000x: so many inputs)
-	test/fuzz.sh $(FUZZTIME)
+fuzz: ## run every fuzzer for a while: FUZZTIME=10s (or 2000x: so many inputs); FUZZJOBS=1 at once
+	test/fuzz.sh -j $(FUZZJOBS) $(FUZZTIME)
 
 lint: ## gofmt, vet, staticcheck, clang-format, shellcheck
 	@test -z "$$(gofmt -l bpf cmd internal test)" || { gofmt -l bpf cmd internal test; exit 1; }
