@@ -1,6 +1,9 @@
 package expendable
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // mostIdle bounds how many children wait for requests.
 const mostIdle = 2
@@ -55,7 +58,8 @@ func (r *Runner) takeIdle(p *process) bool {
 	return false
 }
 
-// Release ends the children that are asked nothing.
+// Release ends the children that are asked nothing. One that takes longer to die
+// than the grace, as on a busy node, is reaped later.
 func (r *Runner) Release() {
 	r.mu.Lock()
 	idle := r.idle
@@ -67,4 +71,20 @@ func (r *Runner) Release() {
 		p.hangUp()
 		r.end(p)
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range idle {
+		if p.abandoned {
+			r.dying = append(r.dying, p)
+		}
+	}
+	r.reapDying()
+}
+
+// reapDying is for who holds the lock.
+func (r *Runner) reapDying() {
+	r.dying = slices.DeleteFunc(r.dying, func(p *process) bool {
+		gone, _ := p.reap()
+		return gone
+	})
 }

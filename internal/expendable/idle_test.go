@@ -57,8 +57,9 @@ func TestReuse(t *testing.T) {
 	}
 	last := askSelf(t, r, "four") // a child that died idle is replaced
 	r.Release()
-	for until := time.Now().Add(10 * time.Second); len(r.Abandoned()) != 0 && time.Now().Before(until); {
+	for until := time.Now().Add(10 * time.Second); !gone(last.PID) && time.Now().Before(until); {
 		time.Sleep(time.Millisecond) // a busy machine takes longer to kill than Release waits
+		r.Abandoned()
 	}
 	if !gone(last.PID) || len(r.Abandoned()) != 0 {
 		t.Errorf("after Release: child gone %v, abandoned %+v", gone(last.PID), r.Abandoned())
@@ -66,6 +67,32 @@ func TestReuse(t *testing.T) {
 	other := NewRunner(Options{})
 	if once, twice := askSelf(t, other, "one"), askSelf(t, other, "one"); once.PID == twice.PID {
 		t.Error("reused without being asked to")
+	}
+}
+
+// TestReleaseLeavesNoZombie: a child that has not died when Release gives it up is
+// reaped by the next look.
+func TestReleaseLeavesNoZombie(t *testing.T) {
+	r := NewRunner(Options{Reuse: true, Grace: time.Nanosecond})
+	var pids []int
+	for range 20 {
+		pids = append(pids, askSelf(t, r, "one").PID)
+		r.Release()
+	}
+	left := func() (n int) {
+		for _, pid := range pids {
+			if !gone(pid) {
+				n++
+			}
+		}
+		return n
+	}
+	for until := time.Now().Add(10 * time.Second); left() > 0 && time.Now().Before(until); {
+		time.Sleep(time.Millisecond)
+		r.Abandoned()
+	}
+	if n := left(); n != 0 || len(r.Abandoned()) != 0 {
+		t.Errorf("%d of 20 children are left, abandoned %+v", n, r.Abandoned())
 	}
 }
 

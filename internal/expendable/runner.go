@@ -64,6 +64,7 @@ type Runner struct {
 	mu       sync.Mutex
 	children map[string]*process // by key: running or abandoned
 	idle     []*process          // alive, and asked nothing
+	dying    []*process          // killed while they were idle, not yet reaped
 	earlier  map[string]earlier  // by name, as of scanned
 	scanned  time.Time
 }
@@ -198,6 +199,7 @@ func unanswered(reqs []Request, got *answers, why string) []Answer {
 func (r *Runner) Abandoned() []Child {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.reapDying()
 	var out []Child
 	for key, p := range r.children {
 		if !p.abandoned {
