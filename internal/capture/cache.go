@@ -2,6 +2,7 @@ package capture
 
 import (
 	"bytes"
+	"math"
 	"slices"
 	"time"
 
@@ -181,6 +182,23 @@ func (c *cache) keepMemory(snap *facts.Snapshot, suspects []correlate.Suspect, p
 	}
 }
 
+// kubeletsMost is how many kubelets are remembered: a node runs one, a machine
+// with nodes in containers some more, and those before them have ended.
+const kubeletsMost = 64
+
+// forgetKubelets drops the oldest above that, but not the one given.
+func (c *cache) forgetKubelets(but kubeletKey) {
+	for len(c.kubelets) > kubeletsMost {
+		oldest := kubeletKey{start: math.MaxUint64}
+		for key := range c.kubelets {
+			if key.start < oldest.start && key != but {
+				oldest = key
+			}
+		}
+		delete(c.kubelets, oldest)
+	}
+}
+
 // kubelet marks a process that runs a kubelet.
 func (c *cache) kubelet(opts Options, p *facts.Process) {
 	if _, ok := kube.IsKubelet(p.Comm, p.Exe); !ok {
@@ -194,6 +212,7 @@ func (c *cache) kubelet(opts Options, p *facts.Process) {
 			k.facts.RootDir, k.facts.RootDirSource = kube.KubeletRoot(k.args)
 		}
 		c.kubelets[key] = k
+		c.forgetKubelets(key)
 	}
 	known := c.kubelets[key].facts
 	known.Healthz = c.kubelets[key].health

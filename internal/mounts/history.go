@@ -10,8 +10,9 @@ import (
 	"github.com/hangtrace/hangtrace/internal/facts"
 )
 
-// maxVanished bounds how many mounts that are gone a History remembers.
-const maxVanished = 4096
+// maxVanished bounds how many mounts that are gone a History remembers: those of
+// hours of pods that come and go, in a MiB.
+const maxVanished = 1024
 
 // History is the mount tables of the node over time. A lazily unmounted volume
 // is in no mountinfo any more, while the call that was blocked on it still is;
