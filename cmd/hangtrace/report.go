@@ -31,13 +31,13 @@ func reportCommand() *cli.Command {
 
 // limitHeap tells from where on the garbage collector trades time for memory:
 // with the program itself, ten thousand blocked threads stay below 64 MiB. Before,
-// it would look a dozen times at what lives as long as the report.
+// it would look often at what lives as long as the report.
 func limitHeap() {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(36 << 20)
 	}
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400)
+		debug.SetGCPercent(200)
 	}
 }
 
