@@ -22,9 +22,11 @@ const usage = `usage: labguest agent ADDRESS             serve scripts over TCP
        labguest facts PID...                what /proc tells of blocked tasks, as JSON
 OP: ` + "%s\n"
 
+// The main goroutine stays on the main thread: TID == PID in op. In main() it may
+// already run on another one.
+func init() { runtime.LockOSThread() }
+
 func main() {
-	// The main goroutine stays on the main thread: TID == PID in op.
-	runtime.LockOSThread()
 	args := os.Args[1:]
 	if filepath.Base(os.Args[0]) == "hangop" {
 		args = append([]string{"op"}, args...)
