@@ -11,9 +11,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 const usage = `usage: labguest agent ADDRESS             serve scripts over TCP
@@ -22,11 +25,23 @@ const usage = `usage: labguest agent ADDRESS             serve scripts over TCP
        labguest facts PID...                what /proc tells of blocked tasks, as JSON
 OP: ` + "%s\n"
 
-// The main goroutine stays on the main thread: TID == PID in op. In main() it may
-// already run on another one.
-func init() { runtime.LockOSThread() }
+// again starts the program anew under its name. The main goroutine, and so what op
+// does, is to be that of the main thread (TID == PID), which it may have left before
+// main began; exec makes the thread that calls it the main one.
+func again() error {
+	path, err := exec.LookPath(os.Args[0])
+	if err != nil {
+		return err
+	}
+	return unix.Exec(path, os.Args, os.Environ())
+}
 
 func main() {
+	runtime.LockOSThread()
+	if unix.Gettid() != os.Getpid() {
+		fmt.Fprintf(os.Stderr, "labguest: %v\n", again())
+		os.Exit(125)
+	}
 	args := os.Args[1:]
 	if filepath.Base(os.Args[0]) == "hangop" {
 		args = append([]string{"op"}, args...)
