@@ -2,6 +2,7 @@ package loader
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"runtime"
@@ -49,7 +50,12 @@ func (p *pruned) load(spec *ebpf.CollectionSpec) (*ebpf.Collection, error) {
 	loaded, errs := make([]*ebpf.Program, len(attach)), make([]error, len(attach))
 	var wg sync.WaitGroup
 	for i, prog := range attach {
-		wg.Go(func() { loaded[i], errs[i] = p.loadAttached(prog, coll.Maps) })
+		wg.Go(func() {
+			var err error
+			if loaded[i], err = p.loadAttached(prog, coll.Maps); err != nil {
+				errs[i] = fmt.Errorf("%s: %w", prog.Name, err)
+			}
+		})
 	}
 	wg.Wait()
 	for i, prog := range attach {
@@ -68,65 +74,69 @@ func (p *pruned) load(spec *ebpf.CollectionSpec) (*ebpf.Collection, error) {
 func (p *pruned) loadAttached(spec *ebpf.ProgramSpec, maps map[string]*ebpf.Map) (*ebpf.Program, error) {
 	id, ok := p.ids[attachName(spec)]
 	if !ok {
-		return nil, fmt.Errorf("%s: the kernel has no %s", spec.Name, attachName(spec))
+		return nil, fmt.Errorf("the kernel has no %s", attachName(spec))
+	}
+	insns := spec.Copy().Instructions
+	if err := useMaps(insns, maps); err != nil {
+		return nil, err
 	}
 	var builder btf.Builder
-	insns, err := p.relocate(spec, maps, &builder)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", spec.Name, err)
+	if err := relocate(insns, []*btf.Spec{p.types}, spec.ByteOrder, &builder); err != nil {
+		return nil, err
 	}
 	funcs, lines, err := btf.MarshalExtInfos(insns, &builder)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", spec.Name, err)
+		return nil, err
 	}
 	own, err := btf.NewHandle(&builder)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", spec.Name, err)
+		return nil, err
 	}
 	defer own.Close()
 	var code bytes.Buffer
 	if err := insns.Marshal(&code, spec.ByteOrder); err != nil {
-		return nil, fmt.Errorf("%s: %w", spec.Name, err)
+		return nil, err
 	}
-	prog, err := progLoad(spec, code.Bytes(), funcs, lines, own.FD(), id)
-	runtime.KeepAlive(maps)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", spec.Name, err)
-	}
-	return prog, nil
+	return progLoad(spec, code.Bytes(), funcs, lines, own.FD(), id)
 }
 
-// relocate puts maps and the places of fields into a copy of the instructions.
-func (p *pruned) relocate(spec *ebpf.ProgramSpec, maps map[string]*ebpf.Map, builder *btf.Builder) (asm.Instructions, error) {
-	insns := spec.Copy().Instructions
-	var relos []*btf.CORERelocation
-	var at []*asm.Instruction
+// useMaps puts maps into instructions.
+func useMaps(insns asm.Instructions, maps map[string]*ebpf.Map) error {
 	for i := range insns {
 		ins := &insns[i]
-		if r := btf.CORERelocationMetadata(ins); r != nil {
-			relos, at = append(relos, r), append(at, ins)
-		}
 		if !ins.IsLoadFromMap() || ins.Reference() == "" {
 			continue
 		}
 		m := maps[ins.Reference()]
 		if m == nil {
-			return nil, fmt.Errorf("no map %s", ins.Reference())
+			return fmt.Errorf("no map %s", ins.Reference())
 		}
 		if err := ins.AssociateMap(m); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	fixups, err := btf.CORERelocate(relos, []*btf.Spec{p.types}, spec.ByteOrder, builder.Add)
+	return nil
+}
+
+// relocate puts the places that fields have in the given types into instructions.
+func relocate(insns asm.Instructions, types []*btf.Spec, order binary.ByteOrder, builder *btf.Builder) error {
+	var relos []*btf.CORERelocation
+	var at []*asm.Instruction
+	for i := range insns {
+		if r := btf.CORERelocationMetadata(&insns[i]); r != nil {
+			relos, at = append(relos, r), append(at, &insns[i])
+		}
+	}
+	fixups, err := btf.CORERelocate(relos, types, order, builder.Add)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for i, f := range fixups {
 		if err := f.Apply(at[i]); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return insns, nil
+	return nil
 }
 
 // progAttr is the part of union bpf_attr for BPF_PROG_LOAD.

@@ -34,11 +34,11 @@ func prune(kernel *rawBTF, modules []*rawBTF, names, attached map[string]bool) (
 			wanted[name] = true
 		}
 	}
-	p := &pruner{names: names, at: map[string]uint32{"": 0}, strings: []byte{0}}
+	p := &pruner{names: names, ids: make(map[*byte]uint32), at: map[string]uint32{"": 0}, strings: []byte{0}}
 	found := &pruned{ids: make(map[string]btf.TypeID)}
 	for _, b := range append([]*rawBTF{kernel}, modules...) {
 		b.look(wanted)
-		p.begin(b)
+		p.from = b
 		for i, at := range b.offsets {
 			id := b.firstID() + uint32(i)
 			t := rawType(b.types[at:])
@@ -77,31 +77,13 @@ func prune(kernel *rawBTF, modules []*rawBTF, names, attached map[string]bool) (
 type pruner struct {
 	names   map[string]bool
 	from    *rawBTF
-	ids     map[uint32]uint32 // new, by old, of the description that is read
-	kernels map[uint32]uint32 // those of the kernel's own
+	ids     map[*byte]uint32 // the new numbers, by where types are described
 	n       uint32
 	pointer uint32 // the only one there is
 	types   []byte
 	strings []byte
 	at      map[string]uint32
 	err     error
-}
-
-// begin goes on to another description. Its base's types keep their numbers.
-func (p *pruner) begin(b *rawBTF) {
-	p.from = b
-	if b.base == nil {
-		p.kernels = make(map[uint32]uint32)
-	}
-	p.ids = make(map[uint32]uint32)
-}
-
-// seen is the map that has a type's new number.
-func (p *pruner) seen(id uint32) map[uint32]uint32 {
-	if id < p.from.firstID() || p.from.base == nil {
-		return p.kernels
-	}
-	return p.ids
 }
 
 // deepest is how deep types lie in each other; the kernel's lie ten deep.
@@ -112,17 +94,16 @@ func (p *pruner) add(id uint32, depth int) uint32 {
 	if id == 0 || p.err != nil {
 		return 0
 	}
-	seen := p.seen(id)
-	if n, ok := seen[id]; ok {
-		return n
-	}
 	t := p.from.typ(id)
 	if t == nil || depth > deepest {
 		p.err = fmt.Errorf("%w: type %d", errBTF, id)
 		return 0
 	}
-	n := p.write(t, depth)
-	seen[id] = n
+	n, ok := p.ids[&t[0]]
+	if !ok {
+		n = p.write(t, depth)
+		p.ids[&t[0]] = n
+	}
 	return n
 }
 

@@ -181,14 +181,11 @@ func (b *rawBTF) look(wanted map[string]bool) {
 	}
 	b.names = newBitSet(len(b.strings))
 	for at := 0; at < len(b.strings); {
-		n := bytes.IndexByte(b.strings[at:], 0)
-		if n < 0 {
-			break
-		}
-		if s := b.strings[at : at+n]; likely[likeness(s)] && wanted[string(s)] {
+		s := cString(b.strings[at:])
+		if likely[likeness(s)] && wanted[string(s)] {
 			b.names.add(uint32(at))
 		}
-		at += n + 1
+		at += len(s) + 1
 	}
 }
 
