@@ -48,14 +48,12 @@ func (s *Session) findKubelet() {
 	if s.cache.seeking != nil {
 		return
 	}
-	found := make(chan int, 1)
-	s.cache.seeking = found
-	go func() {
+	s.cache.seeking = beside(func() int {
 		if list, err := s.opts.Proc.ByName("kubelet"); err == nil && len(list) > 0 {
-			found <- list[0].PID
+			return list[0].PID
 		}
-		close(found)
-	}()
+		return 0
+	})
 }
 
 // kube reads the traces of Kubernetes that name pods and volumes.

@@ -35,8 +35,7 @@ func (s *Session) askPods(ctx context.Context) (finish func() podList) {
 		return func() podList { return *s.cache.pods }
 	}
 	host := s.hostPID()
-	answer := make(chan podList, 1)
-	go func() { answer <- s.pods(ctx, host) }()
+	answer := beside(func() podList { return s.pods(ctx, host) })
 	return func() podList {
 		p := <-answer
 		known := podList{pods: p.pods, sources: p.sources} // what was not read is said once

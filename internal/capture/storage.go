@@ -332,12 +332,9 @@ func (s *Session) kernelLog(snap *facts.Snapshot) {
 
 // askLog begins to read on in the kernel's log.
 func (s *Session) askLog() {
-	if s.logged != nil {
-		return
+	if s.logged == nil {
+		s.logged = beside(s.readLog)
 	}
-	logged := make(chan logRead, 1)
-	s.logged = logged
-	go func() { logged <- s.readLog() }()
 }
 
 // logRead is what the kernel's log had.
