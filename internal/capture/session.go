@@ -93,7 +93,9 @@ type Session struct {
 func New(ctx context.Context, opts Options) (*Session, error) {
 	s := &Session{opts: opts, cache: newCache(), newWalker: loader.NewWalker}
 	opts.Runner.Warm()
-	s.findKubelet()
+	if !opts.Again { // what is found now may be long dead when a hang comes
+		s.findKubelet()
+	}
 	if opts.Backend != BackendProc {
 		s.types = loader.NewTypes()
 	}
