@@ -17,7 +17,7 @@ type Writer struct {
 	mu     sync.Mutex
 	w      io.Writer
 	zip    *gzip.Writer // nil: not compressed
-	out    []byte       // the last frame
+	raw    []byte       // the last frame with raw records, for its memory
 	frames int
 	err    error // the first error stays: a frame after half a frame is lost
 	failed func(error)
@@ -121,15 +121,16 @@ func (w *Writer) write(v any, raw []byte, most int) error {
 	if n := max(len(text), len(raw)); n > most {
 		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, n, most)
 	}
-	w.out = append(append(w.out[:0], text...), '\n')
+	text = append(text, '\n')
 	if len(raw) > 0 {
-		w.out = append(append(w.out, raw...), '\n')
+		w.raw = append(append(append(w.raw[:0], text...), raw...), '\n')
+		text = w.raw
 	}
 	if w.zip == nil {
-		_, err = w.w.Write(w.out)
+		_, err = w.w.Write(text)
 		return err
 	}
-	if _, err := w.zip.Write(w.out); err != nil {
+	if _, err := w.zip.Write(text); err != nil {
 		return err
 	}
 	return w.zip.Flush()
