@@ -38,12 +38,14 @@ func orphans() []string {
 			continue
 		}
 		at := strings.LastIndexByte(string(text), ')')
-		var state string
-		var ppid, id int
-		fmt.Sscan(string(text[at+1:]), &state, &ppid)
+		fields := strings.Fields(string(text[at+1:])) // from the third, state, on
+		var ppid, threads, id int
+		fmt.Sscan(fields[1], &ppid)
+		fmt.Sscan(fields[17], &threads)
 		fmt.Sscan(string(text), &id)
-		if ppid == os.Getppid() && id != os.Getpid() && state != "Z" {
-			out = append(out, string(text[:at+1])+" "+state)
+		// The first thread may be a zombie while another one hangs.
+		if ppid == os.Getppid() && id != os.Getpid() && (fields[0] != "Z" || threads > 1) {
+			out = append(out, string(text[:at+1])+" "+fields[0])
 		}
 	}
 	return out
