@@ -102,8 +102,18 @@ func (f *FS) Process(pid int) (facts.Process, error) {
 // that waits for its parent to take note of its end (a zombie) has none.
 func (f *FS) Runs(pid int) bool {
 	s, err := f.stat(pid)
-	return err == nil && (s.threads > 1 || s.state != 'Z' && s.state != 'X')
+	return err == nil && s.lives()
 }
+
+// Alive tells the same of a process that started at startBootNS.
+func (f *FS) Alive(pid int, startBootNS uint64) bool {
+	s, err := f.stat(pid)
+	return err == nil && s.startNS == startBootNS && s.lives()
+}
+
+// lives tells a process that has a thread which is not dead: one whose first thread
+// is a zombie lives on while another of its threads hangs.
+func (s stat) lives() bool { return s.threads > 1 || s.state != 'Z' && s.state != 'X' }
 
 func (f *FS) process(pid int, s stat) facts.Process {
 	p := facts.Process{
@@ -156,19 +166,4 @@ func (f *FS) hasName(pid int, s stat, name string) bool {
 	}
 	exe, err := f.Readlink(pid, "exe")
 	return err == nil && path.Base(strings.TrimSuffix(exe, " (deleted)")) == name
-}
-
-// Alive tells whether a process that started at startBootNS still has a thread
-// that is not dead. A process whose first thread is a zombie lives on while
-// another of its threads hangs.
-func (f *FS) Alive(pid int, startBootNS uint64) bool {
-	s, err := f.stat(pid)
-	if err != nil || s.startNS != startBootNS {
-		return false
-	}
-	if s.state != 'Z' && s.state != 'X' {
-		return true
-	}
-	threads, err := f.Threads(pid)
-	return err == nil && len(threads) > 1
 }
