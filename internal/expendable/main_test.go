@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,6 +20,7 @@ const (
 	opCrash Op = "test-crash" // panics elsewhere
 	opSelf  Op = "test-self"  // describes the child
 	opJunk  Op = "test-junk"  // answers a request that was not asked
+	opWork  Op = "test-work"  // computes for Len ms
 	opLate  Op = "test-late"  // says more after its answer, as soon as the FIFO at Path is opened
 )
 
@@ -49,6 +51,11 @@ func testOps() map[Op]Handler {
 			}
 			_, err := syscall.Open(string(req.Path), syscall.O_RDONLY, 0)
 			return Answer{}, err
+		},
+		opWork: func(req Request, _ func(Answer)) (Answer, error) {
+			for begin := time.Now(); time.Since(begin) < time.Duration(req.Len)*time.Millisecond; {
+			}
+			return Answer{}, nil
 		},
 		opExit:  func(Request, func(Answer)) (Answer, error) { os.Exit(3); return Answer{}, nil },
 		opPanic: func(Request, func(Answer)) (Answer, error) { panic("the handler") },

@@ -108,10 +108,11 @@ func NewRunner(opts Options) *Runner {
 
 // Do lets one child do the requests in order and returns one answer each, also
 // when it returns an error: what was not answered says so in its Err. The key
-// names what the requests may hang on: a process, a device. Do returns within
-// the deadline plus the grace: ErrDeadline, the context's error, an
-// *OutstandingError when a former child for the key lives, or why the child
-// failed.
+// names what the requests may hang on: a process, a device. A child that hangs is
+// given up at the deadline, one that is still at work some deadlines later and
+// when ctx ends. Do returns within the grace after that: ErrDeadline, the
+// context's error, an *OutstandingError when a former child for the key lives, or
+// why the child failed.
 func (r *Runner) Do(ctx context.Context, key string, reqs []Request, deadline time.Duration) ([]Answer, error) {
 	if len(reqs) == 0 {
 		return nil, nil
@@ -119,36 +120,34 @@ func (r *Runner) Do(ctx context.Context, key string, reqs []Request, deadline ti
 	if err := ctx.Err(); err != nil {
 		return unanswered(reqs, nil, "not asked: "+err.Error()), err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, deadline, ErrDeadline)
-	defer cancel()
-	return r.converse(ctx, key, reqs, nil)
+	return r.converse(ctx, key, reqs, deadline, nil)
 }
 
 // Probe is Do for one OpProbe or OpRead, which tells a slow node from a silent
 // mount: the patience begins when the child asks, and ErrSilent says that it
-// was used up. The deadline is for all, the start of the child included.
+// was used up. The deadline is for all.
 func (r *Runner) Probe(ctx context.Context, key string, req Request, deadline, patience time.Duration) (Answer, error) {
 	if err := ctx.Err(); err != nil {
 		return Answer{Err: "not asked: " + err.Error()}, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, deadline, ErrDeadline)
-	defer cancel()
 	ctx, silent := context.WithCancelCause(ctx)
 	defer silent(nil)
-	list, err := r.converse(ctx, key, []Request{req}, func() {
+	list, err := r.converse(ctx, key, []Request{req}, deadline, func() {
 		time.AfterFunc(patience, func() { silent(ErrSilent) })
 	})
 	return list[0], err
 }
 
 // converse is what Do and Probe have in common.
-func (r *Runner) converse(ctx context.Context, key string, reqs []Request, asking func()) ([]Answer, error) {
+func (r *Runner) converse(ctx context.Context, key string, reqs []Request, deadline time.Duration, asking func()) ([]Answer, error) {
 	p, err := r.begin(key, reqs[0].String())
 	if err != nil {
 		return unanswered(reqs, nil, "not asked: "+err.Error()), err
 	}
 	got := &answers{list: make([]Answer, len(reqs)), final: make([]bool, len(reqs)), asking: asking}
-	whole, err := p.converse(ctx, r.opts, reqs, got)
+	bounded, cancel := r.bounded(ctx, p, deadline)
+	whole, err := p.converse(bounded, r.opts, reqs, got)
+	cancel()
 	if whole && r.keepIdle(p) {
 		return got.list, nil
 	}
@@ -156,7 +155,7 @@ func (r *Runner) converse(ctx context.Context, key string, reqs []Request, askin
 		// It died while it was idle, without any fault of these requests.
 		p.hangUp()
 		r.end(p)
-		return r.converse(ctx, key, reqs, asking)
+		return r.converse(ctx, key, reqs, deadline, asking)
 	}
 	next := slices.Index(got.final, false)
 	if next >= 0 {

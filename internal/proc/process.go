@@ -115,6 +115,21 @@ func (f *FS) Alive(pid int, startBootNS uint64) bool {
 // is a zombie lives on while another of its threads hangs.
 func (s stat) lives() bool { return s.threads > 1 || s.state != 'Z' && s.state != 'X' }
 
+// Runnable tells whether a thread of a process runs or waits for a CPU.
+func (f *FS) Runnable(pid int) bool {
+	tids, _ := f.Threads(pid)
+	for _, tid := range tids {
+		text, err := f.Stat(pid, tid)
+		if err != nil {
+			continue // it ended meanwhile
+		}
+		if s, err := parseStat(text); err == nil && s.state == 'R' {
+			return true
+		}
+	}
+	return false
+}
+
 func (f *FS) process(pid int, s stat) facts.Process {
 	p := facts.Process{
 		PID: pid, PPID: s.ppid, Comm: s.comm, StartBootNS: s.startNS, Threads: s.threads, UID: -1,
