@@ -370,6 +370,9 @@ type Event struct {
 	Notice string `json:"notice,omitempty"`
 	// Summary is set for summary.
 	Summary *LiveSummary `json:"summary,omitempty"`
+	// Located tells of a hang_update that it says more than the event before of
+	// where the hang is: what it says is in Hang.
+	Located bool `json:"-"`
 }
 
 // LiveSummary adds a live session up.

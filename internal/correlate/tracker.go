@@ -37,6 +37,8 @@ type watch struct {
 	nextMS int64
 	// missed counts the snapshots in a row that did not show it.
 	missed int
+	// located is how much was known at best of where it is.
+	located int
 	// shown is when the last snapshot showed it, gone when the first did not.
 	shown, gone time.Time
 	task        events.Task
@@ -54,7 +56,7 @@ func NewTracker(opts Options) *Tracker {
 func (t *Tracker) Options() Options { return t.opts }
 
 // Observe takes in a snapshot and returns what is new: hangs first seen, hangs
-// that doubled their age, hangs that are gone.
+// that doubled their age or of which more is known, hangs that are gone.
 func (t *Tracker) Observe(snap *facts.Snapshot) ([]*Event, error) {
 	w, r, err := judge(snap, t.opts)
 	if err != nil {
@@ -78,8 +80,8 @@ func (t *Tracker) Observe(snap *facts.Snapshot) ([]*Event, error) {
 	return append(out, t.missing(present)...), nil
 }
 
-// see notes a hang and says whether it is worth an event: at first sight, and
-// each time its age has doubled.
+// see notes a hang and says whether it is worth an event: at first sight, each
+// time its age has doubled, and when it is found out where it is.
 func (t *Tracker) see(w *world, h *Hang) *Event {
 	t.oldestMS = max(t.oldestMS, h.Blocked.ForMS)
 	known := t.watched[h.ID]
@@ -89,18 +91,40 @@ func (t *Tracker) see(w *world, h *Hang) *Event {
 			known.nextMS *= 2
 		}
 		known.hang, known.shown = h, w.snap.TakenAt
+		known.locate()
 		t.watched[h.ID] = known
 		t.seen++
 		return t.event(EventHangSeen, h, w.snap.TakenAt)
 	}
 	known.missed, known.hang, known.shown = 0, keepKnown(known.hang, h), w.snap.TakenAt
-	if h.Blocked.ForMS < known.nextMS {
+	more := known.locate()
+	if h.Blocked.ForMS < known.nextMS && !more {
 		return nil
 	}
 	for known.nextMS <= h.Blocked.ForMS {
 		known.nextMS *= 2
 	}
-	return t.event(EventHangUpdate, known.hang, w.snap.TakenAt)
+	e := t.event(EventHangUpdate, known.hang, w.snap.TakenAt)
+	e.Located = more
+	return e
+}
+
+// locate tells whether more is known of where a hang is than ever before. On a
+// busy node the first look may end before all that was asked for is there.
+func (w *watch) locate() bool {
+	n, v := 0, w.hang.Volume
+	for _, known := range []bool{
+		w.hang.Path.Value != "", w.hang.Mount != nil, v != nil, v != nil && v.PV != "", v != nil && v.Pod != nil && v.Pod.Name != "",
+	} {
+		if known {
+			n++
+		}
+	}
+	if n <= w.located {
+		return false
+	}
+	w.located = n
+	return true
 }
 
 // keepKnown keeps what an earlier snapshot knew and the new one does not: a path

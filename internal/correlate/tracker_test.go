@@ -79,6 +79,28 @@ func TestDoubling(t *testing.T) {
 	observe(t, tr, s.at(128), "hang_update 2m8s")
 }
 
+// TestMoreIsKnown: on a busy node the path, and with it the volume, may come with
+// a later look than the hang. What was known once is no news.
+func TestMoreIsKnown(t *testing.T) {
+	tr, s := NewTracker(options(t)), hung()
+	strings := s.snap.Strings
+	s.snap.Strings = nil
+	if e := observe(t, tr, s.at(4), "hang_seen 4s")[0]; e.Path.Value != "" || e.Volume != nil {
+		t.Fatalf("%+v", e.Hang)
+	}
+	observe(t, tr, s.at(5), "")
+	s.snap.Strings = strings
+	if e := observe(t, tr, s.at(6), "hang_update 6s")[0]; !e.Located || e.Path.Value != cephVol+"/d" || e.Volume == nil {
+		t.Errorf("%+v", e.Hang)
+	}
+	s.snap.Strings = nil
+	observe(t, tr, s.at(7), "")
+	s.snap.Strings = strings
+	if e := observe(t, tr, s.at(8), "hang_update 8s")[0]; e.Located {
+		t.Errorf("told twice: %+v", e.Hang)
+	}
+}
+
 // TestEndByReturn: the return of the call ends the hang, with its result.
 func TestEndByReturn(t *testing.T) {
 	tr, s := NewTracker(options(t)), hung()

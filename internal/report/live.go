@@ -62,6 +62,10 @@ func (p *page) hangEvent(head string, e *correlate.Event) {
 	case correlate.EventHangUpdate:
 		p.line("%s%s still hangs %s after %s (%s)%s", head, who(&h.Task), doing(h),
 			lasting(&h.Blocked), state(&h.Task), onPath(h))
+		if e.Located {
+			p.mount(h)
+			p.volume(h.Volume)
+		}
 	case correlate.EventHangEnded, correlate.EventSlowCall:
 		p.line("%s%s %s%s%s", head, who(&h.Task), p.paint(colorBold, ended(e)), result(e), onPath(h))
 	}

@@ -330,6 +330,8 @@ func session() []*correlate.Event {
 	update := event(time.Minute, correlate.EventHangUpdate)
 	update.Hang = fuseHang()
 	update.Blocked.ForMS += time.Minute.Milliseconds()
+	located := event(time.Minute, correlate.EventHangUpdate)
+	located.Hang, located.Located = fuseHang(), true
 	ended := event(2*time.Minute, correlate.EventHangEnded)
 	ended.Hang = cephKernel().Hangs[0]
 	ended.DurationNS, ended.ResolutionNS = new(uint64(761_236_412_345)), new(uint64(4_000_000))
@@ -353,5 +355,5 @@ func session() []*correlate.Event {
 		Lost: correlate.Counts{"ring": 12, "slots": 3}, Elsewhere: map[string]int{"nfs": 3, "cifs": 1},
 		Verdict: "3 hangs seen in 6m, 1 still there.",
 	}
-	return []*correlate.Event{seen, victim, update, ended, fault, lowerBound, slow, lost, notice, summary}
+	return []*correlate.Event{seen, victim, update, located, ended, fault, lowerBound, slow, lost, notice, summary}
 }
