@@ -145,7 +145,7 @@ func TestWalkLayout(t *testing.T) {
 	}
 	waiter := func(owner, tid, how int) {
 		add("WALK_WAITER", "walk_waiter", map[string]any{"owner": owner, "entry": 0x40000 + tid<<14, "stack": 0x40000 + tid<<14,
-			"start_ns": 1000 + tid, "tid": tid, "pid": 7, "state": 2, "how": how, "comm": "kubelet"})
+			"start_ns": 1000 + tid, "tid": tid, "pid": 7, "state": 2, "how": how, "comm": "kubelet", "switches": 9 + tid})
 	}
 	add("WALK_BEGIN", "walk_begin", map[string]any{"now_ns": int(100e9), "jiffies": 50000})
 	add("WALK_SUPER", "walk_super", map[string]any{"addr": 1, "magic": 0xc36400, "dev": 28, "active": 1, "fstype": "ceph"})
@@ -190,7 +190,7 @@ func TestWalkLayout(t *testing.T) {
 	w, err := events.DecodeWalk(facts.Pass{Format: facts.FormatBPFWalk, Data: data}, facts.Clock{HZ: 250})
 	require.NoError(t, err)
 	one := func(tid int) []events.Waiter {
-		return []events.Waiter{{TID: tid, PID: 7, Comm: "kubelet", StartNS: uint64(1000 + tid), State: 2}}
+		return []events.Waiter{{TID: tid, PID: 7, Comm: "kubelet", StartNS: uint64(1000 + tid), State: 2, Switches: uint64(9 + tid)}}
 	}
 	same := func(got []events.Waiter, tid int, how events.WaitHow) {
 		t.Helper()
@@ -198,6 +198,7 @@ func TestWalkLayout(t *testing.T) {
 		want[0].How = how
 		require.Len(t, got, 1)
 		require.Equal(t, want[0].TID, got[0].TID)
+		require.Equal(t, want[0].Switches, got[0].Switches)
 		require.Equal(t, want[0].StartNS, got[0].StartNS)
 		require.Equal(t, want[0].State, got[0].State)
 		require.Equal(t, want[0].Comm, got[0].Comm)

@@ -255,6 +255,20 @@ static __always_inline bool rests(struct rest_record *r, struct task_struct *t)
 }
 
 /*
+ * A thread that ran while it was looked at has registers from before and a stack
+ * from after: together they would be a wait that never was.
+ */
+static __always_inline bool ran(struct task_record *r, struct task_struct *t)
+{
+	if (t->nvcsw != r->nvcsw || t->nivcsw != r->nivcsw)
+		return true;
+	if (bpf_core_field_exists(t->sched_info.last_arrival) &&
+	    t->sched_info.last_arrival != r->last_arrival_ns)
+		return true;
+	return bpf_core_field_exists(t->on_cpu) && t->on_cpu;
+}
+
+/*
  * A bpf_seq_write() that finds no room loses nothing: the kernel hands out what
  * is in the buffer and shows the same thread or file again.
  */
@@ -283,6 +297,10 @@ SEC("iter/task") int snapshot_tasks(struct bpf_iter__task *ctx)
 			__sync_fetch_and_add(&stats[STAT_STACK_FAULT], 1);
 		else
 			b->r.stack_len = (u32)n / sizeof(u64);
+		if (ran(&b->r, t)) {
+			b->r.state = 0;
+			b->r.stack_len = 0;
+		}
 	}
 	size = sizeof(b->r) + (b->r.stack_len & (2 * STACK_DEPTH - 1)) * sizeof(u64);
 	if (size > sizeof(*b))

@@ -400,7 +400,8 @@ struct walk_waiter {
 	u32 state;
 	u32 how; /* enum walk_how */
 	char comm[COMM_LEN];
+	u64 switches; /* how often it left a CPU: which of its waits this is */
 };
-_Static_assert(sizeof(struct walk_waiter) == 40 + 16 + 16, "as above");
+_Static_assert(sizeof(struct walk_waiter) == 40 + 16 + 16 + 8, "as above");
 
 #endif /* HANGTRACE_WALK_H */

@@ -219,6 +219,7 @@ __noinline int emit_waiter(u64 task, u64 owner, u64 entry, u32 how)
 	w->tid = BPF_CORE_READ(t, pid);
 	w->pid = BPF_CORE_READ(t, tgid);
 	w->state = task_state(t);
+	w->switches = BPF_CORE_READ(t, nvcsw) + BPF_CORE_READ(t, nivcsw);
 	bpf_probe_read_kernel_str(w->comm, sizeof(w->comm), &t->comm);
 	/* A thread lives, and waits: else we read a slot that was reused. */
 	if (!w->tid || !w->state || !w->stack)

@@ -250,6 +250,9 @@ func (b *procBackend) detail(ctx context.Context, p facts.Pass, threads map[int]
 		}
 		if d, ok := found[t.TID]; ok {
 			t.Syscall, t.Stack = d.Syscall, d.Stack
+			if d.Status != "" {
+				t.Status = d.Status // one that ran since did not sleep through
+			}
 		}
 		list = append(list, t)
 	}

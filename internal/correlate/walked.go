@@ -53,7 +53,7 @@ type walkIndex struct {
 }
 
 // newWalkIndex joins a walk with threads. A thread's ID alone is not believed:
-// its start time must fit.
+// its start time must fit, and it must be in the same wait.
 func newWalkIndex(walk events.Walk, byTID map[int]*events.Task) *walkIndex {
 	x := &walkIndex{walk: walk, byTID: byTID, explained: make(map[int]*explained), devices: make(map[events.Dev]string)}
 	x.indexFiles()
@@ -76,6 +76,10 @@ func (x *walkIndex) explain(list []events.Waiter, e *explained) {
 	for _, waiter := range list {
 		t := x.byTID[waiter.TID]
 		if t == nil || t.StartBootNS/1e7 != waiter.StartNS/1e7 {
+			continue
+		}
+		// The walk comes after the pass: it may show the thread's next wait.
+		if was := t.Switches(); was != 0 && waiter.Switches != 0 && was != waiter.Switches {
 			continue
 		}
 		// The request outranks the page or lock it is for.

@@ -83,6 +83,23 @@ func TestMDSRequestIsNamedWithItsServer(t *testing.T) {
 	}
 }
 
+// TestNextWaitIsNotThisOne: the walk comes after the pass, and a thread that slept
+// in an epoll_wait then may wait for a server now.
+func TestNextWaitIsNotThisOne(t *testing.T) {
+	s := newScene()
+	asleep := s.thread(11, nrEpoll, []uint64{3}, "")
+	walk := cephWalk()
+	walk.MDSRequests = []events.MDSRequest{{Addr: 9, Dev: cephDev, TID: 4, OpName: "lookup", Path: "/d", AgeNS: second, Waiters: s.waits(11)}}
+	walk.MDSRequests[0].Waiters[0].Switches = asleep.Switches() + 1
+	if r := s.walked(t, walk); len(r.Hangs) != 0 {
+		t.Errorf("a sleep that is over: %+v", r.Hangs[0])
+	}
+	walk.MDSRequests[0].Waiters[0].Switches = asleep.Switches() // it faults on the events' buffer
+	if r := s.walked(t, walk); len(r.Hangs) != 1 {
+		t.Errorf("the same wait: %d hangs", len(r.Hangs))
+	}
+}
+
 func TestMDSTarget(t *testing.T) {
 	for want, q := range map[string]events.MDSRequest{
 		"/d/f":             {Path: "/d/f", Ino: 5},

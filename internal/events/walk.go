@@ -54,6 +54,9 @@ type Waiter struct {
 	StartNS uint64
 	State   uint32 // StateXxx bits
 	How     WaitHow
+	// Switches tells which of the thread's waits it is (Task.Switches); 0: not
+	// known, in recordings of older versions.
+	Switches uint64
 
 	stack, entry uint64
 }

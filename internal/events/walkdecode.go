@@ -194,6 +194,9 @@ func (d *walkDecoder) waiter(f *fields) {
 	owner := f.u64()
 	w := Waiter{entry: f.u64(), stack: f.u64(), StartNS: f.u64(), TID: int(f.u32()), PID: int(f.u32()),
 		State: f.u32(), How: WaitHow(f.u32()), Comm: f.text(16)}
+	if len(f.b)-f.at >= 8 {
+		w.Switches = f.u64()
+	}
 	key := ownedWaiter{owner, waiterKey{w.TID, w.StartNS, w.How}}
 	if d.seenWaiters[key] {
 		return

@@ -30,9 +30,12 @@ func (c child) threads(req Request, emit func(Answer)) (Answer, error) {
 		dir := c.dir(req.PID) + "/task/" + strconv.Itoa(tid)
 		call, err1 := readText(dir+"/syscall", procTextLimit)
 		stack, err2 := readText(dir+"/stack", procTextLimit)
-		if err := errors.Join(err1, err2); err != nil {
+		// Last, for its switch counts decide whether the others are of one wait.
+		status, err3 := readText(dir+"/status", procTextLimit)
+		if err := errors.Join(err1, err2, err3); err != nil {
 			t.Err = err.Error()
 		}
+		t.Status = string(status)
 		t.Syscall, t.Stack = string(bytes.TrimSpace(call)), string(bytes.TrimRight(stack, "\n"))
 		emit(Answer{Threads: []Thread{t}})
 	}

@@ -180,6 +180,7 @@ type Thread struct {
 	TID     int    `json:"tid"`
 	Syscall string `json:"syscall"`
 	Stack   string `json:"stack"`
+	Status  string `json:"status"` // read after the two
 	Err     string `json:"err,omitempty"`
 }
 

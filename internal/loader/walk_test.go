@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/hangtrace/hangtrace/internal/events"
+	"github.com/hangtrace/hangtrace/internal/expendable"
 	"github.com/hangtrace/hangtrace/internal/facts"
 	"github.com/hangtrace/hangtrace/internal/testkit"
 )
@@ -100,6 +101,14 @@ func requestCount(w events.Walk, dev events.Dev) (waited, other int) {
 	return waited, other
 }
 
+// switches is how often a thread left a CPU.
+func switches(t testing.TB, pid, tid int) uint64 {
+	t.Helper()
+	now, err := expendable.LookAt(pid, tid)
+	require.NoError(t, err)
+	return now.Switches
+}
+
 func hang(t testing.TB, opts testkit.HangFSOptions) (*testkit.Sandbox, *testkit.HangFS) {
 	t.Helper()
 	s := testkit.New(t)
@@ -138,6 +147,7 @@ func TestWalkJoinsFuseRequests(t *testing.T) {
 		require.Equal(t, "kubelet", r.Waiters[0].Comm)
 		require.Equal(t, v.PID, r.Waiters[0].PID)
 		require.NotZero(t, r.Waiters[0].StartNS)
+		require.Equal(t, switches(t, v.PID, l.TID), r.Waiters[0].Switches)
 		require.Contains(t, l.Path, r.Name)
 	}
 	behind := make(map[int]bool)

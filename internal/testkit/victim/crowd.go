@@ -73,6 +73,50 @@ func runRest(s *session) error {
 	return nil
 }
 
+// runNaps has many threads sleep for a while in the ways that are no hang, look at
+// a file of their own, and sleep again. It prints a line of each look that took as
+// long as half a sleep. Arguments: a directory on the volume, how many threads, how
+// long they sleep.
+func runNaps(s *session) error {
+	if len(s.args) != 3 {
+		return fmt.Errorf("naps: want a directory, a number and a duration, not %q", s.args)
+	}
+	n, err := threads(s.args[1])
+	if err != nil {
+		return fmt.Errorf("naps: %w", err)
+	}
+	long, err := time.ParseDuration(s.args[2])
+	if err != nil {
+		return fmt.Errorf("naps: %w", err)
+	}
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return os.NewSyscallError("epoll_create1", err)
+	}
+	many(n, func(i int) {
+		file := filepath.Join(s.args[0], fmt.Sprintf("file-%d", i))
+		for d := long * time.Duration(i) / time.Duration(n); ; d = long { // not all at once
+			limit := unix.NsecToTimespec(d.Nanoseconds())
+			switch i % 3 {
+			case 0:
+				_, _ = unix.EpollWait(epoll, make([]unix.EpollEvent, 1), int(d.Milliseconds()))
+			case 1:
+				_ = unix.Nanosleep(&limit, nil)
+			default:
+				unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(new(uint32))), 0, 0, uintptr(unsafe.Pointer(&limit)), 0, 0)
+			}
+			begin := time.Now()
+			err := unix.Fstatat(unix.AT_FDCWD, file, new(unix.Stat_t), unix.AT_SYMLINK_NOFOLLOW)
+			if time.Since(begin) > long/2 {
+				s.returned("stat", file, err)
+			}
+		}
+	})
+	s.print(Line{Event: EventPrepared})
+	s.await("quit")
+	return nil
+}
+
 func threads(text string) (int, error) {
 	n, err := strconv.Atoi(text)
 	if err == nil && n < 1 {
