@@ -139,24 +139,23 @@ static void alarm_in(int flags, long us)
 
 static void do_signals(void)
 {
-	struct timespec ts = {.tv_nsec = 200000000};
+	/* far more than the alarms take on a busy machine, and what is left is 9 s */
+	struct timespec ts = {.tv_sec = 9, .tv_nsec = 900000000};
 	int p[2];
 	char c;
 
 	pipe(p);
-	alarm_in(0, 60000);
+	alarm_in(0, 200000);
 	read(p[0], &c, 1); /* EINTR */
-	alarm_in(SA_RESTART, 60000);
+	alarm_in(SA_RESTART, 200000);
 	if (!fork()) {
-		PAUSE;
-		PAUSE;
-		PAUSE;
+		usleep(900000);
 		S(write, p[1], "x", 1);
 		S(exit_group, 0);
 	}
 	read(p[0], &c, 1); /* restarted */
 	await(-1);
-	alarm_in(0, 60000);
+	alarm_in(0, 200000);
 	S(nanosleep, &ts, &ts); /* ERESTART_RESTARTBLOCK, then EINTR */
 	raise(SIGCONT);
 	signal(SIGTERM, SIG_IGN);
