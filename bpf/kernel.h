@@ -174,7 +174,6 @@ struct task_struct {
 	unsigned int __state; /* since 5.14, 2f064a59a11f ("sched: Change task_struct::state") */
 	void *stack;
 	unsigned int flags;
-	int on_cpu; /* with CONFIG_SMP */
 	struct sched_info sched_info;
 	int pid, tgid;
 	struct task_struct *real_parent;

@@ -262,10 +262,8 @@ static __always_inline bool ran(struct task_record *r, struct task_struct *t)
 {
 	if (t->nvcsw != r->nvcsw || t->nivcsw != r->nivcsw)
 		return true;
-	if (bpf_core_field_exists(t->sched_info.last_arrival) &&
-	    t->sched_info.last_arrival != r->last_arrival_ns)
-		return true;
-	return bpf_core_field_exists(t->on_cpu) && t->on_cpu;
+	return bpf_core_field_exists(t->sched_info.last_arrival) &&
+	       t->sched_info.last_arrival != r->last_arrival_ns;
 }
 
 /*

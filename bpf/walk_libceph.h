@@ -12,17 +12,27 @@ enum {
 
 static u32 client_next;
 
+static u64 client_wanted;
+static bool client_known;
+
+static long client_match(u32 i, void *ctx)
+{
+	if (i >= clients.n || i >= MAX_TARGETS)
+		return 1;
+	client_known = clients.at[i] == client_wanted;
+	return client_known;
+}
+
 /* Many rbd devices share one client. */
 __noinline int add_client(u64 client)
 {
-	u32 i;
-
 	if (!client)
 		return 0;
-	for (i = 0; i < MAX_TARGETS && i < clients.n; i++)
-		if (clients.at[i] == client)
-			return 0;
-	target(&clients, client);
+	client_wanted = client;
+	client_known = false;
+	bpf_loop(MAX_TARGETS, client_match, NULL, 0);
+	if (!client_known)
+		target(&clients, client);
 	return 0;
 }
 
@@ -33,33 +43,39 @@ static struct {
 } pool_name;
 static s64 pool_id;
 static u64 pool_client;
+static struct rb_node *pool_node;
+
+static long pool_step(u32 i, void *ctx)
+{
+	struct rb_node *n = pool_node;
+	struct ceph_pg_pool_info *p;
+	s64 at;
+
+	if (!n)
+		return 1;
+	p = (void *)n - bpf_core_field_offset(struct ceph_pg_pool_info, node);
+	at = BPF_CORE_READ(p, id);
+	if (at == pool_id) {
+		bpf_probe_read_kernel_str(pool_name.s, sizeof(pool_name.s), BPF_CORE_READ(p, name));
+		return 1;
+	}
+	pool_node = pool_id < at ? BPF_CORE_READ(n, rb_left) : BPF_CORE_READ(n, rb_right);
+	return 0;
+}
 
 /* The pool's name from the OSD map, a tree by ID; the last one is kept. */
 __noinline int find_pool(u64 client, s64 id)
 {
 	struct ceph_client *c = (void *)client;
-	struct ceph_pg_pool_info *p;
-	struct rb_node *n;
-	s64 at;
-	int i;
 
 	if (client == pool_client && id == pool_id)
 		return 0;
 	pool_client = client;
 	pool_id = id;
 	pool_name.s[0] = 0;
-	n = BPF_CORE_READ(c, osdc.osdmap, pg_pools.rb_node);
-	for (i = 0; i < 32 && n; i++) {
-		p = (void *)n - bpf_core_field_offset(struct ceph_pg_pool_info, node);
-		at = BPF_CORE_READ(p, id);
-		if (at == id) {
-			bpf_probe_read_kernel_str(pool_name.s, sizeof(pool_name.s),
-						  BPF_CORE_READ(p, name));
-			return 0;
-		}
-		n = id < at ? BPF_CORE_READ(n, rb_left) : BPF_CORE_READ(n, rb_right);
-	}
-	return -1;
+	pool_node = BPF_CORE_READ(c, osdc.osdmap, pg_pools.rb_node);
+	bpf_loop(32, pool_step, NULL, 0);
+	return 0;
 }
 
 __noinline int start_client(u64 addr)
