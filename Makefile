@@ -3,6 +3,9 @@ SHELL := /bin/bash
 GO ?= go
 VERSION ?= dev
 LDFLAGS := -s -w -X main.release=$(VERSION)
+# The command line library writes no manual pages for us, and what it needs for them
+# is set up at the start of every process.
+TAGS := urfave_cli_no_docs
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNELS ?= all
 FUZZTIME ?= 10s
@@ -20,10 +23,10 @@ help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 build: ## build bin/hangtrace, static
-	CGO_ENABLED=0 $(GO) build -buildvcs=auto -trimpath -ldflags '$(LDFLAGS)' -o bin/hangtrace ./cmd/hangtrace
+	CGO_ENABLED=0 $(GO) build -buildvcs=auto -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/hangtrace ./cmd/hangtrace
 
 build-all: build ## build for arm64 too
-	CGO_ENABLED=0 GOARCH=arm64 $(GO) build -buildvcs=auto -trimpath -ldflags '$(LDFLAGS)' -o bin/hangtrace-arm64 ./cmd/hangtrace
+	CGO_ENABLED=0 GOARCH=arm64 $(GO) build -buildvcs=auto -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/hangtrace-arm64 ./cmd/hangtrace
 
 test: build ## run the tests; what needs root is left out, and named, without it
 	@if [ "$$(id -u)" = 0 ]; then echo "as root: the end-to-end tests run, with the real BPF programs"; \
