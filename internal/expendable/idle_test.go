@@ -34,7 +34,7 @@ func nameOf(pid int) string {
 func gone(pid int) bool { return errors.Is(unix.Kill(pid, 0), unix.ESRCH) }
 
 func TestReuse(t *testing.T) {
-	r := NewRunner(Options{Reuse: true})
+	r := NewRunner(Options{Reuse: true, Grace: long})
 	first := askSelf(t, r, "one")
 	if name := nameOf(first.PID); name != idleName {
 		t.Errorf("an idle child calls itself %q", name)
@@ -64,7 +64,7 @@ func TestReuse(t *testing.T) {
 	if !gone(last.PID) || len(r.Abandoned()) != 0 {
 		t.Errorf("after Release: child gone %v, abandoned %+v", gone(last.PID), r.Abandoned())
 	}
-	other := NewRunner(Options{})
+	other := NewRunner(Options{Grace: long})
 	if once, twice := askSelf(t, other, "one"), askSelf(t, other, "one"); once.PID == twice.PID {
 		t.Error("reused without being asked to")
 	}
@@ -104,7 +104,7 @@ func stateOf(pid int) string {
 
 // What a handler says too late must not pass for an answer of the next turn.
 func TestReuseTellsTurnsApart(t *testing.T) {
-	r := NewRunner(Options{Reuse: true})
+	r := NewRunner(Options{Reuse: true, Grace: long})
 	late := fifo(t)
 	answers, err := r.Do(t.Context(), "one", []Request{{Op: opLate, Path: late}}, long)
 	must(t, err)
@@ -124,7 +124,7 @@ func TestReuseTellsTurnsApart(t *testing.T) {
 }
 
 func TestWarm(t *testing.T) {
-	r := NewRunner(Options{Reuse: true})
+	r := NewRunner(Options{Reuse: true, Grace: long})
 	r.Warm()
 	idle := func() (pid int) {
 		r.mu.Lock()
@@ -145,7 +145,7 @@ func TestWarm(t *testing.T) {
 }
 
 func BenchmarkReuse(b *testing.B) {
-	r := NewRunner(Options{Reuse: true})
+	r := NewRunner(Options{Reuse: true, Grace: long})
 	defer r.Release()
 	for b.Loop() {
 		if _, err := r.Do(b.Context(), "k", []Request{cmdline(1)}, long); err != nil {

@@ -19,7 +19,7 @@ func keep(t *testing.T, r *Runner) *Kept {
 }
 
 func TestKeptAnswersAgainAndAgain(t *testing.T) {
-	r := NewRunner(Options{})
+	r := NewRunner(Options{Grace: long})
 	k := keep(t, r)
 	for range 3 {
 		a, err := k.Ask(t.Context(), cmdline(os.Getpid()), long)
@@ -54,7 +54,7 @@ func TestKeptIsGivenUp(t *testing.T) {
 		"junk":  {Request{Op: opJunk}, long, `index\":7`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := NewRunner(Options{})
+			r := NewRunner(Options{Grace: long})
 			k := keep(t, r)
 			for range 2 { // and stays so
 				_, err := k.Ask(t.Context(), c.req, c.after)
@@ -68,7 +68,7 @@ func TestKeptIsGivenUp(t *testing.T) {
 		})
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	k := keep(t, NewRunner(Options{}))
+	k := keep(t, NewRunner(Options{Grace: long}))
 	time.AfterFunc(100*time.Millisecond, cancel)
 	if _, err := k.Ask(ctx, Request{Op: opHang, Path: fifo(t)}, long); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)

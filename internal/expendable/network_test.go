@@ -87,17 +87,17 @@ func TestAdminSocket(t *testing.T) {
 		t.Errorf("asked %q, want %q", got, want)
 	}
 	// What came before the silence is kept.
-	got, err := NewRunner(Options{}).Do(t.Context(), t.Name(), []Request{{Op: OpAdmin, PID: os.Getpid(), Names: []string{"mds_requests", "mds_sessions"}}}, 2*time.Second)
+	got, err := NewRunner(Options{Grace: long}).Do(t.Context(), t.Name(), []Request{{Op: OpAdmin, PID: os.Getpid(), Names: []string{"mds_requests", "mds_sessions"}}}, 2*time.Second)
 	if !errors.Is(err, ErrDeadline) || len(got[0].Texts) != 1 {
 		t.Errorf("%+v, %v; want the first answer and the deadline", got, err)
 	}
 	// What would change something is not asked.
-	bad, _ := NewRunner(Options{}).Do(t.Context(), t.Name()+"2", []Request{{Op: OpAdmin, PID: os.Getpid(), Names: []string{"kick_stale_sessions"}}}, long)
+	bad, _ := NewRunner(Options{Grace: long}).Do(t.Context(), t.Name()+"2", []Request{{Op: OpAdmin, PID: os.Getpid(), Names: []string{"kick_stale_sessions"}}}, long)
 	if !strings.Contains(bad[0].Err, "not one that is asked") {
 		t.Errorf("%+v", bad)
 	}
 	l.Close()
-	none, _ := NewRunner(Options{}).Do(t.Context(), t.Name()+"3", []Request{{Op: OpAdmin, PID: os.Getpid(), Names: []string{"status"}}}, long)
+	none, _ := NewRunner(Options{Grace: long}).Do(t.Context(), t.Name()+"3", []Request{{Op: OpAdmin, PID: os.Getpid(), Names: []string{"status"}}}, long)
 	if !strings.Contains(none[0].Err, "listens on no socket") {
 		t.Errorf("%+v", none)
 	}

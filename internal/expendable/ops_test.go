@@ -24,7 +24,7 @@ var asked atomic.Int64
 // ask does requests in one child; each must be answered.
 func ask(t *testing.T, reqs ...Request) []Answer {
 	t.Helper()
-	answers, err := NewRunner(Options{}).Do(t.Context(), fmt.Sprint(t.Name(), asked.Add(1)), reqs, long)
+	answers, err := NewRunner(Options{Grace: long}).Do(t.Context(), fmt.Sprint(t.Name(), asked.Add(1)), reqs, long)
 	must(t, err)
 	return answers
 }

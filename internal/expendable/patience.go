@@ -7,7 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// extensions is how often a deadline is put off for a child that is at work.
+// extensions is how often a deadline, or the grace of a killed child, is put off for
+// one that is at work.
 const extensions = 4
 
 // bounded ends with ErrDeadline once the deadline has passed and the child does

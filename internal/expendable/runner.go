@@ -110,8 +110,8 @@ func NewRunner(opts Options) *Runner {
 // when it returns an error: what was not answered says so in its Err. The key
 // names what the requests may hang on: a process, a device. A child that hangs is
 // given up at the deadline, one that is still at work some deadlines later and
-// when ctx ends. Do returns within the grace after that: ErrDeadline, the
-// context's error, an *OutstandingError when a former child for the key lives, or
+// when ctx ends. Do returns within the grace, or some graces, after that:
+// ErrDeadline, the context's error, an *OutstandingError when a former child for the key lives, or
 // why the child failed.
 func (r *Runner) Do(ctx context.Context, key string, reqs []Request, deadline time.Duration) ([]Answer, error) {
 	if len(reqs) == 0 {
@@ -268,17 +268,19 @@ func (r *Runner) forget(p *process) {
 	delete(r.children, p.key)
 }
 
-// end kills the child and gives it the grace to die, else abandons it.
+// end kills the child and gives it the grace to die, else abandons it. One that
+// waits for a CPU to die on is not blocked in anything: it gets more.
 func (r *Runner) end(p *process) (ended string) {
 	p.kill()
 	until := time.Now().Add(r.opts.Grace)
+	most := until.Add(extensions * r.opts.Grace)
 	for wait := 200 * time.Microsecond; ; wait = min(2*wait, 10*time.Millisecond) {
 		gone, how := p.reap()
 		if gone {
 			r.forget(p)
 			return how
 		}
-		if time.Now().After(until) {
+		if now := time.Now(); now.After(most) || now.After(until) && !r.opts.Proc.Runnable(p.pid) {
 			r.mu.Lock()
 			p.abandoned = true
 			r.mu.Unlock()

@@ -37,7 +37,7 @@ func fifo(t *testing.T) Raw {
 func cmdline(pid int) Request { return Request{Op: OpCmdline, PID: pid} }
 
 func TestAnswersBeforeAHangAreKept(t *testing.T) {
-	r := NewRunner(Options{})
+	r := NewRunner(Options{Grace: long})
 	reqs := []Request{
 		cmdline(os.Getpid()), cmdline(1 << 30), {Op: opHang, Path: fifo(t), Len: 5}, cmdline(os.Getpid()),
 	}
@@ -84,7 +84,7 @@ func args() []Raw {
 func TestContextEndsTheChild(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(200*time.Millisecond, cancel)
-	r := NewRunner(Options{})
+	r := NewRunner(Options{Grace: long})
 	_, err := r.Do(ctx, "k", []Request{{Op: opHang, Path: fifo(t)}}, long)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
@@ -96,7 +96,7 @@ func TestContextEndsTheChild(t *testing.T) {
 }
 
 func TestChildFailures(t *testing.T) {
-	r := NewRunner(Options{})
+	r := NewRunner(Options{Grace: long})
 	for _, tt := range []struct {
 		op   Op
 		want string // in the answer
@@ -138,7 +138,7 @@ func TestChildHoldsNothing(t *testing.T) {
 	defer unix.Close(p[0])
 	defer unix.Close(p[1])
 	t.Setenv("TOKEN", "secret")
-	answers, err := NewRunner(Options{}).Do(t.Context(), "the key", []Request{{Op: opSelf}}, long)
+	answers, err := NewRunner(Options{Grace: long}).Do(t.Context(), "the key", []Request{{Op: opSelf}}, long)
 	must(t, err)
 	var s self
 	must(t, json.Unmarshal(answers[0].Result, &s))
@@ -181,13 +181,13 @@ func hanging(t *testing.T, r *Runner, key string) (pid int) {
 }
 
 func TestOneChildForAKey(t *testing.T) {
-	r := NewRunner(Options{})
+	r := NewRunner(Options{Grace: long})
 	key := fmt.Sprintf("one child for a key %d", os.Getpid())
 	pid := hanging(t, r, key)
 	if left := r.Abandoned(); len(left) != 0 {
 		t.Errorf("a child that is still waited for counts as abandoned: %+v", left)
 	}
-	for name, other := range map[string]*Runner{"the same runner": r, "a later run": NewRunner(Options{})} {
+	for name, other := range map[string]*Runner{"the same runner": r, "a later run": NewRunner(Options{Grace: long})} {
 		answers, err := other.Do(t.Context(), key, []Request{cmdline(1)}, long)
 		var out *OutstandingError
 		if !errors.As(err, &out) || out.PID != pid || out.Key != key {
@@ -225,7 +225,7 @@ func TestManyRequestsFillNoPipe(t *testing.T) {
 	for range 5000 {
 		reqs = append(reqs, Request{Op: OpReadfile, Root: "/", Path: Raw(strings.Repeat("x", 100))})
 	}
-	r := NewRunner(Options{})
+	r := NewRunner(Options{Grace: long})
 	answers, err := r.Do(t.Context(), "k", reqs, time.Second)
 	if !errors.Is(err, ErrDeadline) || len(answers) != len(reqs) {
 		t.Errorf("%d answers, %v", len(answers), err)
@@ -244,7 +244,7 @@ func TestMainByHand(t *testing.T) {
 }
 
 func BenchmarkDo(b *testing.B) {
-	r := NewRunner(Options{})
+	r := NewRunner(Options{Grace: long})
 	for b.Loop() {
 		if _, err := r.Do(b.Context(), "k", []Request{cmdline(os.Getpid())}, long); err != nil {
 			b.Fatal(err)
