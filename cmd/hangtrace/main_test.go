@@ -210,7 +210,7 @@ func sleeper() {
 // call that need not last. The child is a copy of this thread alone, so it makes
 // system calls and nothing else.
 func forker() {
-	left := unix.Timespec{Sec: 3}
+	left := unix.Timespec{Sec: 2}
 	if pid, _, _ := unix.RawSyscall6(unix.SYS_CLONE, unix.CLONE_VFORK|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0); pid != 0 {
 		return
 	}
