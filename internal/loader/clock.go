@@ -1,6 +1,7 @@
 package loader
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"runtime"
@@ -19,6 +20,12 @@ func (s *Snapshotter) Clock(c *facts.Clock) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	const rounds = 3
+	prog := s.coll.Programs["snapshot_clocks"]
+	look := func() error { _, err := readIterator(prog); return err }
+	if own, err := linkOver(prog, infoTask{tid: uint32(unix.Gettid())}); err == nil { // not at every thread of the node
+		defer unix.Close(own)
+		look = func() error { return readLink(own, new(bytes.Buffer)) }
+	}
 	var offsets []int64
 	var got bpf.SnapshotClocks
 	for range rounds {
@@ -26,7 +33,7 @@ func (s *Snapshotter) Clock(c *facts.Clock) error {
 			return fmt.Errorf("sleep: %w", err)
 		}
 		woke := monotonic()
-		if _, err := readIterator(s.coll.Programs["snapshot_clocks"]); err != nil {
+		if err := look(); err != nil {
 			return fmt.Errorf("clock iterator: %w", err)
 		}
 		if err := s.coll.Variables["clocks"].Get(&got); err != nil {

@@ -74,32 +74,26 @@ func (n *narrow) read(pid int, data *bytes.Buffer) error {
 	link, ok := n.links[pid]
 	if !ok {
 		var err error
-		if link, err = n.link(pid); err != nil {
+		if link, err = linkOver(n.prog, infoTask{pid: uint32(pid)}); err != nil {
 			return fmt.Errorf("iterator over process %d: %w", pid, err)
 		}
 		n.links[pid] = link
 	}
-	attr := struct{ linkFD, flags uint32 }{linkFD: uint32(link)}
-	fd, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_ITER_CREATE, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
-	if errno != 0 {
-		return fmt.Errorf("iterator over process %d: %w", pid, errno)
+	if err := readLink(link, data); err != nil && !errors.Is(err, unix.ESRCH) { // it has ended
+		return fmt.Errorf("iterator over process %d: %w", pid, err)
 	}
-	file := os.NewFile(fd, "bpf_iter")
-	defer file.Close()
-	_, err := data.ReadFrom(file)
-	if errors.Is(err, unix.ESRCH) { // it has ended
-		return nil
-	}
-	return err
+	return nil
 }
 
-func (n *narrow) link(pid int) (int, error) {
-	info := &infoTask{pid: uint32(pid)}
+// linkOver binds an iterator to one process, or to one thread. Kernels before 6.1
+// bind it to none.
+func linkOver(prog *ebpf.Program, of infoTask) (int, error) {
+	info := &of
 	var pin runtime.Pinner // the kernel reads it by its address
 	pin.Pin(info)
 	defer pin.Unpin()
 	attr := linkTask{
-		progFD: uint32(n.prog.FD()), attachType: attachTraceIter,
+		progFD: uint32(prog.FD()), attachType: attachTraceIter,
 		info: uint64(uintptr(unsafe.Pointer(info))), infoLen: uint32(unsafe.Sizeof(*info)),
 	}
 	fd, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_LINK_CREATE, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
@@ -107,4 +101,17 @@ func (n *narrow) link(pid int) (int, error) {
 		return -1, errno
 	}
 	return int(fd), nil // which the kernel has closed on exec
+}
+
+// readLink appends what one pass of a link's iterator writes.
+func readLink(link int, data *bytes.Buffer) error {
+	attr := struct{ linkFD, flags uint32 }{linkFD: uint32(link)}
+	fd, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_ITER_CREATE, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
+	if errno != 0 {
+		return errno
+	}
+	file := os.NewFile(fd, "bpf_iter")
+	defer file.Close()
+	_, err := data.ReadFrom(file)
+	return err
 }

@@ -3,12 +3,15 @@ package loader
 import (
 	"os"
 	"os/exec"
+	"runtime"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/hangtrace/hangtrace/internal/events"
+	"github.com/hangtrace/hangtrace/internal/facts"
 	"github.com/hangtrace/hangtrace/internal/testkit"
 )
 
@@ -81,4 +84,30 @@ func TestNarrowFindsChildren(t *testing.T) {
 		}
 	}
 	require.GreaterOrEqual(t, seen, 2)
+}
+
+// TestClockOfOneThread: to compare clocks costs the same however many threads there
+// are, and says the same as on kernels that bind no iterator to a thread.
+func TestClockOfOneThread(t *testing.T) {
+	testkit.NeedBPF(t)
+	s, err := NewSnapshotter(SnapshotOptions{})
+	require.NoError(t, err)
+	defer s.Close()
+	var c facts.Clock
+	require.NoError(t, s.Clock(&c))
+	require.True(t, c.SchedCalibrated)
+	require.Positive(t, c.JiffiesMonoNS)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	time.Sleep(time.Millisecond)
+	before := monotonic()
+	me := sampleOf(t, s, os.Getpid())[unix.Gettid()]
+	arrival := int64(me.LastArrivalNS) + c.SchedToMonoNS
+	require.InDelta(t, before, arrival, float64(time.Minute), "it arrived on its CPU a moment ago")
+}
+
+func sampleOf(t *testing.T, s *Snapshotter, pid int) map[int]*events.Task {
+	t.Helper()
+	require.NoError(t, s.SetTargets([]int{pid}))
+	return sample(t, s)
 }
