@@ -102,7 +102,7 @@ func (r *run) end(t testing.TB) int {
 func measured(t testing.TB, s *testkit.Sandbox, args ...string) (*run, testkit.Usage) {
 	t.Helper()
 	file := filepath.Join(s.Dir, "usage")
-	r := &run{cmd: testkit.Measured(file, append([]string{binary(t)}, args...)...)}
+	r := &run{cmd: testkit.Measured(file, append([]string{binary(t)}, inTime(args)...)...)}
 	r.cmd.Stdout, r.cmd.Stderr = &r.stdout, &r.stderr
 	var err error
 	r.Process, err = s.Start(r.cmd)
