@@ -209,6 +209,7 @@ func (s *Session) Snapshot(ctx context.Context) (*facts.Snapshot, error) {
 		snap = s.look(ctx, begin, first)
 	} else {
 		s.startWalker()
+		s.opts.Runner.Warm() // pods and paths are asked for at once
 		if snap, err = s.second(ctx, first); err != nil {
 			return nil, err
 		}

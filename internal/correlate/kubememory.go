@@ -7,7 +7,7 @@ import (
 )
 
 // volumesMost bounds what is remembered of volumes.
-const volumesMost = 4096
+const volumesMost = 1024
 
 // kubeWith is what is known of pods and volumes at a look: what it read, and of
 // other volumes what earlier ones did. A look at which nothing hangs reads

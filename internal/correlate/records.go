@@ -50,7 +50,7 @@ func (t *Tracker) block(b *events.Block) *Event {
 	task := blockTask(b)
 	if _, inCall := t.world.call(task); inCall {
 		t.blocks[b.TID] = *b
-		const most = 4096 // threads that never come back to their call's end
+		const most = 1024 // threads that never come back to their call's end
 		if len(t.blocks) > most {
 			clear(t.blocks)
 		}

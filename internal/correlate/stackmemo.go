@@ -30,7 +30,7 @@ func newStackMemo() *stackMemo {
 
 // of gives a thread's frames, innermost first, and what they tell.
 func (m *stackMemo) of(t *events.Task, symbols map[uint64]string) seenStack {
-	const most = 8192 // a session of days sees many
+	const most = 1024 // a session of days sees many
 	if len(symbols) != m.named || len(m.seen) > most || reflect.ValueOf(symbols).Pointer() != reflect.ValueOf(m.symbols).Pointer() {
 		m.symbols, m.named = symbols, len(symbols)
 		clear(m.seen)
