@@ -197,24 +197,12 @@ func encodeThreads(threads []facts.ProcThread) (facts.Pass, error) {
 	buf.Grow(usual * len(threads))
 	enc := json.NewEncoder(&buf)
 	for i := range threads {
-		threads[i].Status = switchLines(threads[i].Status)
+		threads[i].Status = proc.SwitchLines(threads[i].Status)
 		if err := enc.Encode(&threads[i]); err != nil {
 			return facts.Pass{}, fmt.Errorf("thread %d: %w", threads[i].TID, err)
 		}
 	}
 	return facts.Pass{Format: facts.FormatProcTask, AtNS: threads[len(threads)-1].AtNS, Data: buf.Bytes()}, nil
-}
-
-// switchLines keeps of a status file what a pass is decoded from: of ten
-// thousand threads the rest would be most of what is held in memory.
-func switchLines(status string) string {
-	var kept strings.Builder
-	for line := range strings.Lines(status) {
-		if strings.Contains(line, "ctxt_switches:") {
-			kept.WriteString(line)
-		}
-	}
-	return kept.String()
 }
 
 // detail reads calls and stacks through expendable children, one a process:

@@ -39,10 +39,7 @@ func (r *Runner) bounded(ctx context.Context, p *process, deadline time.Duration
 // works tells whether a child runs or waits for a CPU, or has said what this
 // process had no time to read.
 func (r *Runner) works(p *process) bool {
-	if unread(p) {
-		return true
-	}
-	return r.opts.Proc.Runnable(p.pid)
+	return unread(p) || r.opts.Proc.Runnable(p.pid)
 }
 
 func unread(p *process) bool {

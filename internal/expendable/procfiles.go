@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+
+	"github.com/hangtrace/hangtrace/internal/proc"
 )
 
 const (
@@ -35,7 +37,7 @@ func (c child) threads(req Request, emit func(Answer)) (Answer, error) {
 		if err := errors.Join(err1, err2, err3); err != nil {
 			t.Err = err.Error()
 		}
-		t.Status = string(status)
+		t.Status = proc.SwitchLines(string(status))
 		t.Syscall, t.Stack = string(bytes.TrimSpace(call)), string(bytes.TrimRight(stack, "\n"))
 		emit(Answer{Threads: []Thread{t}})
 	}

@@ -180,7 +180,7 @@ type Thread struct {
 	TID     int    `json:"tid"`
 	Syscall string `json:"syscall"`
 	Stack   string `json:"stack"`
-	Status  string `json:"status"` // read after the two
+	Status  string `json:"status"` // its switch counts, read after the two
 	Err     string `json:"err,omitempty"`
 }
 

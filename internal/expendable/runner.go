@@ -111,8 +111,8 @@ func NewRunner(opts Options) *Runner {
 // names what the requests may hang on: a process, a device. A child that hangs is
 // given up at the deadline, one that is still at work some deadlines later and
 // when ctx ends. Do returns within the grace, or some graces, after that:
-// ErrDeadline, the context's error, an *OutstandingError when a former child for the key lives, or
-// why the child failed.
+// ErrDeadline, the context's error, an *OutstandingError when a former child for
+// the key lives, or why the child failed.
 func (r *Runner) Do(ctx context.Context, key string, reqs []Request, deadline time.Duration) ([]Answer, error) {
 	if len(reqs) == 0 {
 		return nil, nil

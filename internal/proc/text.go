@@ -3,6 +3,7 @@ package proc
 import (
 	"bytes"
 	"strconv"
+	"strings"
 )
 
 // Comm is the name of a process: at most 15 bytes.
@@ -28,6 +29,18 @@ func (f *FS) Stat(pid, tid int) ([]byte, error) {
 // Status is the text of status of a thread, or of the process when tid is 0.
 func (f *FS) Status(pid, tid int) ([]byte, error) {
 	return f.read(pid, tid, fileStatus, textLimit)
+}
+
+// SwitchLines keeps of a status file what a pass is decoded from: of ten thousand
+// threads the rest would be most of what is held in memory.
+func SwitchLines(status string) string {
+	var kept strings.Builder
+	for line := range strings.Lines(status) {
+		if strings.Contains(line, "ctxt_switches:") {
+			kept.WriteString(line)
+		}
+	}
+	return kept.String()
 }
 
 // Wchan is the kernel function a thread sleeps in; "" or "0" when it runs or

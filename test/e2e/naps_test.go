@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -42,16 +41,15 @@ func TestTornReads(t *testing.T) {
 			_ = fs.Thaw()
 		})
 	})
+	defer func() {
+		close(stop)
+		blinks.Wait()
+		require.NoError(t, fs.Thaw())
+	}()
 	for _, backend := range backends {
-		var found []correlate.Hang
+		var found []*correlate.Hang
 		for range looks {
-			r := start(t, s.Sandbox, "report", "-o=json", pid(v.PID), pid(hung.PID), limit, "--fs=all", "--backend="+backend)
-			require.Equal(t, exitHung, r.end(t), "%s", &r.stderr)
-			var rep correlate.Report
-			require.NoError(t, json.Unmarshal([]byte(r.stdout.String()), &rep))
-			for _, h := range rep.Hangs {
-				found = append(found, *h)
-			}
+			found = append(found, report(t, s.Sandbox, exitHung, pid(v.PID), pid(hung.PID), limit, "--fs=all", "--backend="+backend).Hangs...)
 		}
 		slow := map[int]bool{}
 		lines, _ := v.Await(victim.EventReturned, 1<<30, time.Second) // all that there are
@@ -73,7 +71,4 @@ func TestTornReads(t *testing.T) {
 			t.Errorf("%s: %d hangs of threads that never waited for long; the first: %s", backend, len(torn), torn[0])
 		}
 	}
-	close(stop)
-	blinks.Wait()
-	require.NoError(t, fs.Thaw())
 }
