@@ -175,6 +175,7 @@ enum stat {
 	STAT_NAME_FAULT,       /* of an open file */
 	STAT_RING_FULL_SLEEP,  /* for the end of a sleep */
 	STAT_RING_FULL_TARGET, /* for a birth, an exec, a death */
+	STAT_RETURN_UNSEEN,    /* of a slow call */
 	STAT_MAX,
 };
 #define STATS SEC(".data.stats")

@@ -728,6 +728,8 @@ static __always_inline void begin(struct strace_slot *s, u32 index, struct pt_re
 		call_regs_compat(&c, regs);
 	if (late)
 		id = c.nr;
+	if (s->state == INSIDE) /* its return was not seen: see same_call */
+		COUNT(lost_exits);
 	s->row = row_of(id, compat);
 	s->state = UNSEEN;
 	row = bpf_map_lookup_elem(&rows, &s->row);
@@ -752,7 +754,7 @@ static __always_inline void begin(struct strace_slot *s, u32 index, struct pt_re
 	s->state = INSIDE;
 }
 
-SEC("tp_btf/sys_enter") int BPF_PROG(strace_enter, struct pt_regs *regs, long id)
+static __always_inline int enter(struct pt_regs *regs, long id)
 {
 	u64 ids = bpf_get_current_pid_tgid();
 	u32 index, tid = (u32)ids, tgid = ids >> 32;
@@ -764,6 +766,16 @@ SEC("tp_btf/sys_enter") int BPF_PROG(strace_enter, struct pt_regs *regs, long id
 	if (s)
 		begin(s, index, regs, id, tgid, 0);
 	return 0;
+}
+
+SEC("tp_btf/sys_enter") int BPF_PROG(strace_enter, struct pt_regs *regs, long id)
+{
+	return enter(regs, id);
+}
+
+SEC("tracepoint/raw_syscalls/sys_enter") int strace_enter_perf(struct perf_sys_enter *ctx)
+{
+	return enter(current_regs(), ctx->id);
 }
 
 static __always_inline void fill_exit(struct strace_exit *e, struct strace_slot *s, long ret)
@@ -809,7 +821,28 @@ static __always_inline long send_exit(struct strace_slot *s, u32 index, long ret
 	return err;
 }
 
-SEC("tp_btf/sys_exit") int BPF_PROG(strace_exit, struct pt_regs *regs, long ret)
+/*
+ * Whether the call that returns may be the one whose entry was sent. Where the
+ * programs of system calls can be preempted (7.2 with PREEMPT_LAZY), the kernel
+ * does not run them for whoever has the CPU meanwhile: one call's return and the
+ * next one's entry are not seen then. A call that has no number any more, as
+ * after rt_sigreturn, or that put another program in place, is let pass.
+ */
+static __always_inline bool same_call(struct strace_slot *s, struct pt_regs *regs)
+{
+	u32 compat = current_is_compat();
+	struct call_regs c;
+
+	call_regs(&c, regs);
+	if (c.nr < 0 || s->flags & STRACE_EXECED)
+		return true;
+	if (compat)
+		call_regs_compat(&c, regs);
+	return c.nr == s->nr && c.args[0] == s->args[0] && c.args[1] == s->args[1] &&
+	       c.args[2] == s->args[2];
+}
+
+static __always_inline int leave(struct pt_regs *regs, long ret)
 {
 	u64 ids = bpf_get_current_pid_tgid();
 	u32 index, tid = (u32)ids, tgid = ids >> 32;
@@ -822,7 +855,7 @@ SEC("tp_btf/sys_exit") int BPF_PROG(strace_exit, struct pt_regs *regs, long ret)
 		return 0;
 	/* A return without an entry: the call began before us, or seccomp
 	 * answered it before the tracepoint. */
-	if (s->state == FRESH || s->state == OUTSIDE)
+	if (s->state == FRESH || s->state == OUTSIDE || (s->state == INSIDE && !same_call(s, regs)))
 		begin(s, index, regs, 0, tgid, STRACE_LATE);
 	if (s->state == INSIDE) {
 		if (cfg.stacks && send_slept(index))
@@ -832,6 +865,16 @@ SEC("tp_btf/sys_exit") int BPF_PROG(strace_exit, struct pt_regs *regs, long ret)
 	}
 	s->state = OUTSIDE;
 	return 0;
+}
+
+SEC("tp_btf/sys_exit") int BPF_PROG(strace_exit, struct pt_regs *regs, long ret)
+{
+	return leave(regs, ret);
+}
+
+SEC("tracepoint/raw_syscalls/sys_exit") int strace_exit_perf(struct perf_sys_exit *ctx)
+{
+	return leave(current_regs(), ctx->ret);
 }
 
 /* ---- signals, births, deaths ---- */
@@ -974,6 +1017,8 @@ int BPF_PROG(strace_exec, struct task_struct *t, int old_tid)
 	if (old_tid != t->pid)
 		move_slot(old_tid, t->pid);
 	s = slot_find(t->pid, &index);
+	if (s)
+		s->flags |= STRACE_EXECED;
 	if (s && s->failed) {
 		COUNT(unread);
 		s->failed = 0; /* the memory is gone */

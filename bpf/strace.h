@@ -26,6 +26,7 @@ enum strace_flags {
 	STRACE_LATE = 1 << 1,	 /* an entry that was not seen: told at the return */
 	STRACE_LEADER = 1 << 2,	 /* of a death: the whole thread group's */
 	STRACE_IGNORED = 1 << 3, /* of a signal: the target ignores it */
+	STRACE_EXECED = 1 << 4,	 /* of a slot's call: it put another program in place */
 };
 
 /* A call began. Segments follow. */

@@ -104,23 +104,25 @@ type StraceTgidPage struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	StraceMapClaims         = "claims"
-	StraceMapCounts         = "counts"
-	StraceMapRing           = "ring"
-	StraceMapRows           = "rows"
-	StraceMapScratches      = "scratches"
-	StraceMapSleeps         = "sleeps"
-	StraceMapSlots          = "slots"
-	StraceMapTraced         = "traced"
-	StraceProgStraceDeath   = "strace_death"
-	StraceProgStraceEnter   = "strace_enter"
-	StraceProgStraceExec    = "strace_exec"
-	StraceProgStraceExit    = "strace_exit"
-	StraceProgStraceFork    = "strace_fork"
-	StraceProgStraceIgnored = "strace_ignored"
-	StraceProgStraceSignal  = "strace_signal"
-	StraceProgStraceSwitch  = "strace_switch"
-	StraceVarCfg            = "cfg"
+	StraceMapClaims           = "claims"
+	StraceMapCounts           = "counts"
+	StraceMapRing             = "ring"
+	StraceMapRows             = "rows"
+	StraceMapScratches        = "scratches"
+	StraceMapSleeps           = "sleeps"
+	StraceMapSlots            = "slots"
+	StraceMapTraced           = "traced"
+	StraceProgStraceDeath     = "strace_death"
+	StraceProgStraceEnter     = "strace_enter"
+	StraceProgStraceEnterPerf = "strace_enter_perf"
+	StraceProgStraceExec      = "strace_exec"
+	StraceProgStraceExit      = "strace_exit"
+	StraceProgStraceExitPerf  = "strace_exit_perf"
+	StraceProgStraceFork      = "strace_fork"
+	StraceProgStraceIgnored   = "strace_ignored"
+	StraceProgStraceSignal    = "strace_signal"
+	StraceProgStraceSwitch    = "strace_switch"
+	StraceVarCfg              = "cfg"
 )
 
 // LoadStrace returns the embedded CollectionSpec for Strace.
@@ -165,14 +167,16 @@ type StraceSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type StraceProgramSpecs struct {
-	StraceDeath   *ebpf.ProgramSpec `ebpf:"strace_death"`
-	StraceEnter   *ebpf.ProgramSpec `ebpf:"strace_enter"`
-	StraceExec    *ebpf.ProgramSpec `ebpf:"strace_exec"`
-	StraceExit    *ebpf.ProgramSpec `ebpf:"strace_exit"`
-	StraceFork    *ebpf.ProgramSpec `ebpf:"strace_fork"`
-	StraceIgnored *ebpf.ProgramSpec `ebpf:"strace_ignored"`
-	StraceSignal  *ebpf.ProgramSpec `ebpf:"strace_signal"`
-	StraceSwitch  *ebpf.ProgramSpec `ebpf:"strace_switch"`
+	StraceDeath     *ebpf.ProgramSpec `ebpf:"strace_death"`
+	StraceEnter     *ebpf.ProgramSpec `ebpf:"strace_enter"`
+	StraceEnterPerf *ebpf.ProgramSpec `ebpf:"strace_enter_perf"`
+	StraceExec      *ebpf.ProgramSpec `ebpf:"strace_exec"`
+	StraceExit      *ebpf.ProgramSpec `ebpf:"strace_exit"`
+	StraceExitPerf  *ebpf.ProgramSpec `ebpf:"strace_exit_perf"`
+	StraceFork      *ebpf.ProgramSpec `ebpf:"strace_fork"`
+	StraceIgnored   *ebpf.ProgramSpec `ebpf:"strace_ignored"`
+	StraceSignal    *ebpf.ProgramSpec `ebpf:"strace_signal"`
+	StraceSwitch    *ebpf.ProgramSpec `ebpf:"strace_switch"`
 }
 
 // StraceMapSpecs contains maps before they are loaded into the kernel.
@@ -250,22 +254,26 @@ type StraceVariables struct {
 //
 // It can be passed to LoadStraceObjects or ebpf.CollectionSpec.LoadAndAssign.
 type StracePrograms struct {
-	StraceDeath   *ebpf.Program `ebpf:"strace_death"`
-	StraceEnter   *ebpf.Program `ebpf:"strace_enter"`
-	StraceExec    *ebpf.Program `ebpf:"strace_exec"`
-	StraceExit    *ebpf.Program `ebpf:"strace_exit"`
-	StraceFork    *ebpf.Program `ebpf:"strace_fork"`
-	StraceIgnored *ebpf.Program `ebpf:"strace_ignored"`
-	StraceSignal  *ebpf.Program `ebpf:"strace_signal"`
-	StraceSwitch  *ebpf.Program `ebpf:"strace_switch"`
+	StraceDeath     *ebpf.Program `ebpf:"strace_death"`
+	StraceEnter     *ebpf.Program `ebpf:"strace_enter"`
+	StraceEnterPerf *ebpf.Program `ebpf:"strace_enter_perf"`
+	StraceExec      *ebpf.Program `ebpf:"strace_exec"`
+	StraceExit      *ebpf.Program `ebpf:"strace_exit"`
+	StraceExitPerf  *ebpf.Program `ebpf:"strace_exit_perf"`
+	StraceFork      *ebpf.Program `ebpf:"strace_fork"`
+	StraceIgnored   *ebpf.Program `ebpf:"strace_ignored"`
+	StraceSignal    *ebpf.Program `ebpf:"strace_signal"`
+	StraceSwitch    *ebpf.Program `ebpf:"strace_switch"`
 }
 
 func (p *StracePrograms) Close() error {
 	return _StraceClose(
 		p.StraceDeath,
 		p.StraceEnter,
+		p.StraceEnterPerf,
 		p.StraceExec,
 		p.StraceExit,
+		p.StraceExitPerf,
 		p.StraceFork,
 		p.StraceIgnored,
 		p.StraceSignal,

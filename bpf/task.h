@@ -66,6 +66,28 @@ static __always_inline int task_regs(struct task_struct *t, struct pt_regs *regs
 	return bpf_probe_read_kernel(regs, sizeof(*regs), from);
 }
 
+/*
+ * What the perf side of the tracepoints of system calls is given (format in their
+ * tracefs folders). It has no registers, but it is never preempted: since 7.1 the
+ * other side is, and the kernel leaves a program out for whoever has the CPU while
+ * a thread is preempted inside it.
+ */
+struct perf_sys_enter {
+	u64 common;
+	s64 id;
+	u64 args[6];
+};
+struct perf_sys_exit {
+	u64 common;
+	s64 id;
+	s64 ret;
+};
+
+static __always_inline struct pt_regs *current_regs(void)
+{
+	return (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+}
+
 struct call_regs {
 	u64 args[6], pc, sp, bp, lr, ret;
 	s64 nr;

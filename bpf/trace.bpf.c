@@ -219,12 +219,29 @@ static __always_inline u64 path_argument(struct slot *s, u8 class)
 	return 0;
 }
 
+static __always_inline bool is_slow(struct slot *s, u64 now)
+{
+	return s->flags & CALL_SEEDED || now - s->entered_jiffies >= cfg.threshold_jiffies;
+}
+
+/*
+ * A call stands in the slot of a thread that is in another one by now: its return
+ * was not seen. Where the programs of system calls can be preempted (7.2 with
+ * PREEMPT_LAZY), the kernel does not run them for whoever has the CPU meanwhile.
+ */
+static __always_inline void return_unseen(struct slot *s, u64 now)
+{
+	if (is_slow(s, now))
+		__sync_fetch_and_add(&stats[STAT_RETURN_UNSEEN], 1);
+	s->nr = 0;
+}
+
 static __always_inline int enter(struct pt_regs *regs, long id, bool atomic)
 {
 	u32 index, tid, tgid;
 	struct call_regs c;
 	struct slot *s;
-	u64 addr, ids;
+	u64 addr, ids, now;
 	u8 class;
 
 	/* First what costs one load: it holds for most calls of everybody. */
@@ -244,13 +261,16 @@ static __always_inline int enter(struct pt_regs *regs, long id, bool atomic)
 	s = slot_of(tid, &index, atomic);
 	if (!s)
 		return 0;
+	now = bpf_jiffies64();
+	if (s->nr)
+		return_unseen(s, now);
 	call_regs(&c, regs); /* in place: a copy of them all costs more */
 	s->generation++;     /* odd: being written */
 	s->tgid = tgid;
 	__builtin_memcpy(s->args, c.args, sizeof(s->args));
 	s->flags = 0;
 	s->path_len = 0;
-	s->entered_jiffies = bpf_jiffies64();
+	s->entered_jiffies = now;
 	addr = path_argument(s, class);
 	if (addr)
 		copy_path(s, index, addr);
@@ -262,6 +282,11 @@ static __always_inline int enter(struct pt_regs *regs, long id, bool atomic)
 SEC("tp_btf/sys_enter") int BPF_PROG(trace_enter, struct pt_regs *regs, long id)
 {
 	return enter(regs, id, true);
+}
+
+SEC("tracepoint/raw_syscalls/sys_enter") int trace_enter_perf(struct perf_sys_enter *ctx)
+{
+	return enter(current_regs(), ctx->id, true);
 }
 
 /* For kernels before 5.12, without compare and swap in BPF. */
@@ -337,10 +362,11 @@ full:
 }
 
 /*
- * A seeded call may have returned before its slot was there: then this is the
- * return of another one, of which nothing is known.
+ * Whether the call that returns is the slot's. A seeded call may have returned
+ * before its slot was there, and the return of any may not have been seen: then
+ * this is another one, of which nothing is known.
  */
-static __always_inline bool is_seeded_call(struct slot *s, struct pt_regs *regs)
+static __always_inline bool is_call_of(struct slot *s, struct pt_regs *regs)
 {
 	struct call_regs c;
 
@@ -349,7 +375,7 @@ static __always_inline bool is_seeded_call(struct slot *s, struct pt_regs *regs)
 	       c.args[2] == s->args[2] && c.args[3] == s->args[3];
 }
 
-SEC("tp_btf/sys_exit") int BPF_PROG(trace_exit, struct pt_regs *regs, long ret)
+static __always_inline int leave(struct pt_regs *regs, long ret)
 {
 	u64 now, ids, nr = call_nr(regs);
 	u32 index, tid, tgid;
@@ -366,14 +392,24 @@ SEC("tp_btf/sys_exit") int BPF_PROG(trace_exit, struct pt_regs *regs, long ret)
 	if (!s || !s->nr)
 		return 0;
 	now = bpf_jiffies64();
-	if (s->flags & CALL_SEEDED) {
-		if (is_seeded_call(s, regs))
+	if (is_slow(s, now)) {
+		if (is_call_of(s, regs))
 			send_call(s, index, tid, ret, now);
-	} else if (now - s->entered_jiffies >= cfg.threshold_jiffies) {
-		send_call(s, index, tid, ret, now);
+		else
+			return_unseen(s, now);
 	}
 	s->nr = 0;
 	return 0;
+}
+
+SEC("tp_btf/sys_exit") int BPF_PROG(trace_exit, struct pt_regs *regs, long ret)
+{
+	return leave(regs, ret);
+}
+
+SEC("tracepoint/raw_syscalls/sys_exit") int trace_exit_perf(struct perf_sys_exit *ctx)
+{
+	return leave(current_regs(), ctx->ret);
 }
 
 /*
@@ -558,10 +594,25 @@ int BPF_PROG(trace_fork, struct task_struct *parent, struct task_struct *child)
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(trace_exec, struct task_struct *t, int old_tid)
 {
+	struct slot *s;
+	u32 index;
+	u64 now;
+
+	if (!is_target(t->tgid))
+		return 0;
+	/* The call that did it ends here: at its exit the registers are another
+	 * program's, and arm64 has not even its number. */
+	s = slot_find(old_tid, &index);
+	if (s && s->nr) {
+		now = bpf_jiffies64();
+		if (is_slow(s, now))
+			send_call(s, index, old_tid, 0, now);
+		s->nr = 0;
+	}
 	/* A thread that executes takes over its leader's tid. */
-	if (old_tid != t->pid && is_target(t->tgid))
+	if (old_tid != t->pid)
 		slot_free(old_tid);
-	if (!cfg.all && is_target(t->tgid))
+	if (!cfg.all)
 		send_target(t->tgid, BPF_CORE_READ(t, real_parent, tgid), 2, t->comm);
 	return 0;
 }

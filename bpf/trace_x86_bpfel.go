@@ -73,9 +73,11 @@ const (
 	TraceMapTraced           = "traced"
 	TraceProgTraceDeath      = "trace_death"
 	TraceProgTraceEnter      = "trace_enter"
+	TraceProgTraceEnterPerf  = "trace_enter_perf"
 	TraceProgTraceEnterPlain = "trace_enter_plain"
 	TraceProgTraceExec       = "trace_exec"
 	TraceProgTraceExit       = "trace_exit"
+	TraceProgTraceExitPerf   = "trace_exit_perf"
 	TraceProgTraceFork       = "trace_fork"
 	TraceProgTraceSeed       = "trace_seed"
 	TraceProgTraceSwitch     = "trace_switch"
@@ -130,9 +132,11 @@ type TraceSpecs struct {
 type TraceProgramSpecs struct {
 	TraceDeath      *ebpf.ProgramSpec `ebpf:"trace_death"`
 	TraceEnter      *ebpf.ProgramSpec `ebpf:"trace_enter"`
+	TraceEnterPerf  *ebpf.ProgramSpec `ebpf:"trace_enter_perf"`
 	TraceEnterPlain *ebpf.ProgramSpec `ebpf:"trace_enter_plain"`
 	TraceExec       *ebpf.ProgramSpec `ebpf:"trace_exec"`
 	TraceExit       *ebpf.ProgramSpec `ebpf:"trace_exit"`
+	TraceExitPerf   *ebpf.ProgramSpec `ebpf:"trace_exit_perf"`
 	TraceFork       *ebpf.ProgramSpec `ebpf:"trace_fork"`
 	TraceSeed       *ebpf.ProgramSpec `ebpf:"trace_seed"`
 	TraceSwitch     *ebpf.ProgramSpec `ebpf:"trace_switch"`
@@ -213,9 +217,11 @@ type TraceVariables struct {
 type TracePrograms struct {
 	TraceDeath      *ebpf.Program `ebpf:"trace_death"`
 	TraceEnter      *ebpf.Program `ebpf:"trace_enter"`
+	TraceEnterPerf  *ebpf.Program `ebpf:"trace_enter_perf"`
 	TraceEnterPlain *ebpf.Program `ebpf:"trace_enter_plain"`
 	TraceExec       *ebpf.Program `ebpf:"trace_exec"`
 	TraceExit       *ebpf.Program `ebpf:"trace_exit"`
+	TraceExitPerf   *ebpf.Program `ebpf:"trace_exit_perf"`
 	TraceFork       *ebpf.Program `ebpf:"trace_fork"`
 	TraceSeed       *ebpf.Program `ebpf:"trace_seed"`
 	TraceSwitch     *ebpf.Program `ebpf:"trace_switch"`
@@ -226,9 +232,11 @@ func (p *TracePrograms) Close() error {
 	return _TraceClose(
 		p.TraceDeath,
 		p.TraceEnter,
+		p.TraceEnterPerf,
 		p.TraceEnterPlain,
 		p.TraceExec,
 		p.TraceExit,
+		p.TraceExitPerf,
 		p.TraceFork,
 		p.TraceSeed,
 		p.TraceSwitch,

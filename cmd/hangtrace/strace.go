@@ -223,7 +223,15 @@ func straceSummary(w io.Writer, s session.Summary, quiet int) {
 			fmt.Fprintf(w, "; %d of these because of a thread that was preempted while it wrote", s.Busy)
 		}
 		fmt.Fprintln(w)
-	} else if quiet == 0 {
+	} else if quiet == 0 && s.Skipped == 0 {
 		fmt.Fprintf(w, "hangtrace: %d calls traced, none lost\n", s.Calls)
+	} else if quiet == 0 {
+		fmt.Fprintf(w, "hangtrace: %d calls traced\n", s.Calls)
+	}
+	if s.Skipped > 0 {
+		fmt.Fprintf(w, "hangtrace: %d times, for whatever process, the kernel did not run the programs: calls may be missing\n", s.Skipped)
+		if s.Degraded != "" {
+			fmt.Fprintf(w, "hangtrace: %s\n", s.Degraded)
+		}
 	}
 }

@@ -27,6 +27,7 @@ var probeLost = map[string]string{
 	loader.ProbeSwitch:  "live: the exact times of page faults and of blocks after a call",
 	loader.ProbeProcess: "live: children that targets start",
 	loader.ProbeSeed:    "live: the result of calls that began before hangtrace (Linux 5.14)",
+	loader.ProbeEvery:   "live, strace: some calls of targets whose threads are preempted often",
 }
 
 // short leaves out which map or program of ours it was that the kernel refused.

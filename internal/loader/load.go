@@ -37,7 +37,7 @@ func (p *pruned) load(spec *ebpf.CollectionSpec) (*ebpf.Collection, error) {
 	part.Programs = make(map[string]*ebpf.ProgramSpec)
 	var attach []*ebpf.ProgramSpec
 	for name, prog := range spec.Programs {
-		if prog.AttachTo == "" {
+		if !numbered(prog) {
 			part.Programs[name] = prog
 		} else {
 			attach = append(attach, prog)

@@ -8,7 +8,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
-	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
@@ -30,6 +29,7 @@ const (
 	ProbeSwitch  = "sched_switch"
 	ProbeProcess = "fork, exec and exit"
 	ProbeSeed    = "return of calls in flight"
+	ProbeEvery   = "every call"
 )
 
 // ProbeKernel tries what every program needs.
@@ -77,7 +77,11 @@ func ProbeTracing() []Probe {
 		}
 		probes = append(probes, Probe{p.name, refusal(first)})
 	}
-	return probes
+	every := Probe{ProbeEvery, probes[0].Err} // nothing without the programs
+	if every.Err == nil && newTypes().preempted() {
+		every.Err = perfEvents()
+	}
+	return append(probes, every)
 }
 
 func probeProgram(name string) (err error) {
@@ -96,10 +100,10 @@ func probeProgram(name string) (err error) {
 	}
 	defer coll.Close()
 	prog := coll.Programs[name]
-	if prog.Type() != ebpf.Tracing {
+	if prog.Type() == ebpf.Syscall {
 		return nil // run on demand, never attached
 	}
-	l, err := link.AttachTracing(link.TracingOptions{Program: prog})
+	l, err := attachProgram(name, prog)
 	if err != nil {
 		return fmt.Errorf("attach: %w", err)
 	}

@@ -200,7 +200,11 @@ var errNoTypes = errors.New("programs that need all of the kernel's types")
 // them, and what they attach to.
 func wants(spec *ebpf.CollectionSpec) (names, attached map[string]bool, err error) {
 	names, attached = make(map[string]bool), make(map[string]bool)
-	for typ, err := range spec.Types.All() {
+	types := func(func(btf.Type, error) bool) {}
+	if spec.Types != nil {
+		types = spec.Types.All()
+	}
+	for typ, err := range types {
 		if err != nil {
 			return nil, nil, err
 		}
@@ -216,7 +220,7 @@ func wants(spec *ebpf.CollectionSpec) (names, attached map[string]bool, err erro
 		}
 	}
 	for _, p := range spec.Programs {
-		if p.AttachTo == "" {
+		if !numbered(p) {
 			continue
 		}
 		name := attachName(p)
@@ -226,6 +230,11 @@ func wants(spec *ebpf.CollectionSpec) (names, attached map[string]bool, err erro
 		attached[name] = true
 	}
 	return names, attached, nil
+}
+
+// numbered tells whether a program is loaded with the number of a type.
+func numbered(p *ebpf.ProgramSpec) bool {
+	return p.AttachTo != "" && p.Type != ebpf.TracePoint
 }
 
 // attachName is what the kernel calls the function or typedef whose number a

@@ -51,7 +51,7 @@ func TestPruneRelocatesTheSame(t *testing.T) {
 			require.NoError(t, err, "%s: %s", unit, name)
 			require.Equal(t, theirs, ours, "%s: %s", unit, name)
 			programs++
-			if p.AttachTo == "" {
+			if !numbered(p) {
 				continue
 			}
 			id, ok := known.ids[attachName(p)]

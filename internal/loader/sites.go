@@ -29,6 +29,7 @@ var statSites = []Site{
 	{"name_fault", SiteDetail, "open files whose path did not fit or could not be read"},
 	{"ring_sleeps", SiteLost, "long sleeps without a record of their end: the ring buffer was full"},
 	{"ring_targets", SiteLost, "births, execs and deaths of targets without a record: the ring buffer was full"},
+	{"return_unseen", SiteLost, "slow calls without a record of their return: the kernel did not run the program for it"},
 }
 
 // straceSites are the fields of struct strace_count in bpf/strace.bpf.c, in its
@@ -36,7 +37,7 @@ var statSites = []Site{
 var straceSites = []Site{
 	{"calls", SiteUse, "calls traced"},
 	{"lost_entries", SiteLost, "calls without a line: no room for the record of their entry"},
-	{"lost_exits", SiteLost, "returns without a value: no room for the record"},
+	{"lost_exits", SiteLost, "returns without a value: no room for the record, or the kernel did not run the program for it"},
 	{"lost_others", SiteLost, "signals, births and deaths: no room for the record"},
 	{"lost_stacks", SiteDetail, "stacks of calls: no room for the record"},
 	{"no_slot", SiteLost, "calls of threads for which the table of threads had no room"},

@@ -84,17 +84,19 @@ type Strace struct {
 	ring   *ringbuf.Reader
 	traced *ebpf.Memory
 	record ringbuf.Record
+	// degraded says what this kernel does not show.
+	degraded string
 }
 
 // NewStrace loads and attaches. Nothing is traced before SetTarget is called,
 // unless All is set. It needs 5.10.
 func NewStrace(opts StraceOptions) (*Strace, error) {
 	_ = rlimit.RemoveMemlock() // see NewSnapshotter
-	coll, err := loadStrace(opts)
+	coll, degraded, err := loadStrace(opts)
 	if err != nil {
 		return nil, fmt.Errorf("strace: %w", notSupported(err))
 	}
-	s := &Strace{coll: coll}
+	s := &Strace{coll: coll, degraded: degraded}
 	if err := s.start(opts); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("strace: %w", notSupported(err))
@@ -102,11 +104,14 @@ func NewStrace(opts StraceOptions) (*Strace, error) {
 	return s, nil
 }
 
-func loadStrace(opts StraceOptions) (*ebpf.Collection, error) {
+// loadStrace also says what the programs will not see.
+func loadStrace(opts StraceOptions) (_ *ebpf.Collection, degraded string, err error) {
 	spec, err := bpf.LoadStrace()
 	if err != nil {
-		return nil, fmt.Errorf("embedded object: %w", err)
+		return nil, "", fmt.Errorf("embedded object: %w", err)
 	}
+	types := newTypes()
+	degraded = callPrograms(spec, types)
 	if opts.RingSize != 0 {
 		spec.Maps["ring"].MaxEntries = uint32(opts.RingSize)
 	}
@@ -122,13 +127,14 @@ func loadStrace(opts StraceOptions) (*ebpf.Collection, error) {
 		Stacks:    b2u(opts.Stacks),
 	}
 	if err := spec.Variables["cfg"].Set(cfg); err != nil {
-		return nil, fmt.Errorf("configuration: %w", err)
+		return nil, "", fmt.Errorf("configuration: %w", err)
 	}
 	if !opts.Stacks {
 		spec.Maps["sleeps"].MaxEntries = 1
 		delete(spec.Programs, "strace_switch")
 	}
-	return loadCollection(spec, nil)
+	coll, err := loadCollection(spec, types)
+	return coll, degraded, err
 }
 
 // start attaches exits before entries, as the live tracer does.
@@ -143,12 +149,17 @@ func (s *Strace) start(opts StraceOptions) (err error) {
 		return fmt.Errorf("ring: %w", err)
 	}
 	s.ring.SetDeadline(time.Unix(1, 0)) // Read never waits
-	order := []string{"strace_death", "strace_exec", "strace_fork", "strace_signal", "strace_ignored", "strace_exit", "strace_enter"}
+	order := []string{"strace_death", "strace_exec", "strace_fork", "strace_signal", "strace_ignored",
+		"strace_exit", "strace_exit_perf", "strace_enter", "strace_enter_perf"}
 	if opts.Stacks {
 		order = append([]string{"strace_switch"}, order...)
 	}
 	for _, name := range order {
-		l, err := link.AttachTracing(link.TracingOptions{Program: s.coll.Programs[name]})
+		prog := s.coll.Programs[name]
+		if prog == nil {
+			continue
+		}
+		l, err := attachProgram(name, prog)
 		if err != nil {
 			return fmt.Errorf("attach %s: %w", name, err)
 		}
@@ -230,6 +241,9 @@ func (s *Strace) Detach() error {
 	return errors.Join(errs...)
 }
 
+// Degraded says what this kernel does not show; it is empty where all is shown.
+func (s *Strace) Degraded() string { return s.degraded }
+
 // SetTarget starts or ends the tracing of a process.
 func (s *Strace) SetTarget(pid int, on bool) error {
 	b := []byte{0}
@@ -268,12 +282,22 @@ type StraceCounts struct {
 	LostStacks  uint64 // of calls that have a record, without one of their stack
 	NoSlot      uint64 // calls of threads for which there was no room
 	Busy        uint64 // of what was lost: because of a preempted thread
+	// Skipped counts the entries and returns, of all processes, for which the
+	// kernel did not run the programs (5.12).
+	Skipped uint64
 }
 
 // Counts sums up the counters.
 func (s *Strace) Counts() StraceCounts {
 	var per []bpf.StraceStraceCount
 	var sum StraceCounts
+	for _, name := range []string{"strace_enter", "strace_enter_perf", "strace_exit", "strace_exit_perf"} {
+		if prog := s.coll.Programs[name]; prog != nil {
+			if stats, err := prog.Stats(); err == nil {
+				sum.Skipped += stats.RecursionMisses
+			}
+		}
+	}
 	if s.coll.Maps["counts"].Lookup(uint32(0), &per) != nil {
 		return sum
 	}

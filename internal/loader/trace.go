@@ -75,7 +75,7 @@ func NewTracer(opts TraceOptions) (*Tracer, error) {
 		if !slices.Contains(v.drop, "trace_seed") && !syscallPrograms() {
 			continue
 		}
-		coll, err := loadTrace(opts, v.drop)
+		coll, skipped, err := loadTrace(opts, v.drop)
 		if err != nil {
 			last = err
 			if errors.Is(err, unix.EPERM) || lockedDown(err) {
@@ -84,8 +84,10 @@ func NewTracer(opts TraceOptions) (*Tracer, error) {
 			continue
 		}
 		t := &Tracer{coll: coll, opts: opts}
-		if v.degraded != "" {
-			t.degraded = append(t.degraded, v.degraded)
+		for _, d := range []string{v.degraded, skipped} {
+			if d != "" {
+				t.degraded = append(t.degraded, d)
+			}
 		}
 		if err := t.start(); err != nil {
 			t.Close()
@@ -99,18 +101,21 @@ func NewTracer(opts TraceOptions) (*Tracer, error) {
 var traceVariants = []variant{
 	{drop: []string{"trace_enter_plain", "trace_switch_old"}},
 	{drop: []string{"trace_enter_plain", "trace_switch"}},
-	{drop: []string{"trace_enter", "trace_switch", "trace_seed"},
+	{drop: []string{"trace_enter", "trace_enter_perf", "trace_exit_perf", "trace_switch", "trace_seed"},
 		degraded: "calls already in flight: their return is not seen before 5.14"},
 }
 
-func loadTrace(opts TraceOptions, drop []string) (*ebpf.Collection, error) {
+// loadTrace also says what the programs will not see.
+func loadTrace(opts TraceOptions, drop []string) (_ *ebpf.Collection, degraded string, err error) {
 	spec, err := bpf.LoadTrace()
 	if err != nil {
-		return nil, fmt.Errorf("embedded object: %w", err)
+		return nil, "", fmt.Errorf("embedded object: %w", err)
 	}
 	for _, name := range drop {
 		delete(spec.Programs, name)
 	}
+	types := newTypes()
+	degraded = callPrograms(spec, types)
 	n := uint32(slotsSome)
 	if opts.All {
 		n = slotsAll
@@ -127,15 +132,16 @@ func loadTrace(opts TraceOptions, drop []string) (*ebpf.Collection, error) {
 		Self:             uint32(os.Getpid()),
 	}
 	if err := spec.Variables["cfg"].Set(cfg); err != nil {
-		return nil, fmt.Errorf("configuration: %w", err)
+		return nil, "", fmt.Errorf("configuration: %w", err)
 	}
 	if err := spec.Variables["call_class"].Set(opts.Classes); err != nil {
-		return nil, fmt.Errorf("call classes: %w", err)
+		return nil, "", fmt.Errorf("call classes: %w", err)
 	}
 	if err := spec.Variables["may_return"].Set(opts.Classes); err != nil {
-		return nil, fmt.Errorf("call classes: %w", err)
+		return nil, "", fmt.Errorf("call classes: %w", err)
 	}
-	return loadCollection(spec, nil)
+	coll, err := loadCollection(spec, types)
+	return coll, degraded, err
 }
 
 // start attaches exits before entries, so that no entry waits for ever for an
@@ -150,14 +156,14 @@ func (t *Tracer) start() (err error) {
 	if t.ring, err = ringbuf.NewReader(t.coll.Maps["ring"]); err != nil {
 		return fmt.Errorf("ring: %w", err)
 	}
-	order := []string{"trace_death", "trace_exec", "trace_fork", "trace_exit",
-		"trace_enter", "trace_enter_plain", "trace_switch", "trace_switch_old"}
+	order := []string{"trace_death", "trace_exec", "trace_fork", "trace_exit", "trace_exit_perf",
+		"trace_enter", "trace_enter_perf", "trace_enter_plain", "trace_switch", "trace_switch_old"}
 	for _, name := range order {
 		prog := t.coll.Programs[name]
 		if prog == nil {
 			continue
 		}
-		l, err := link.AttachTracing(link.TracingOptions{Program: prog})
+		l, err := attachProgram(name, prog)
 		if err != nil {
 			return fmt.Errorf("attach %s: %w", name, err)
 		}

@@ -31,6 +31,7 @@ type Victim struct {
 //	"crowd", DIR, N            blocks N threads in a stat at Go, see Crowd
 //	"rest", N                  N threads that wait for nothing
 //	"naps", DIR, N, DURATION   N threads that sleep and stat by turns
+//	"closes", N, CALLS         N threads that close what they do not have, at Go
 //	"kubelet", OPTIONS         walks pod directories as the kubelet does
 func (s *Sandbox) StartVictim(mode string, args ...string) (*Victim, error) {
 	return s.StartVictimAs(VictimName, mode, args...)

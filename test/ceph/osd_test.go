@@ -100,7 +100,7 @@ func (l *lab) freeData(d dataHangs, printed map[int]advice, found []leftover) {
 	l.same(printed[d.read.pid].Remedies, found[4].Remedies)
 	l.follow(found[4].Remedies, "hung cephfs")
 	l.ended(d.read, "EIO")
-	l.ended(d.sync, "") // the kernel says success, though what it wrote is lost
+	l.ended(d.sync, "", "EIO") // the kernel may say success, though what was written is lost
 	l.follow(found[3].Remedies, "hung ceph-fuse")
 	l.ended(d.fused, "ENOTCONN", "EIO") // what its page got, or the attempt to read it again
 	// Of these only the server frees, and that is what is printed.

@@ -35,18 +35,18 @@ kernels=${kernels//,/ }
 slow=${HANGTRACE_SLOW:-6}
 
 # The columns, and the tests of each: those whose names begin so.
-programs='Sizes$|RestingThreads|RestsAreForgotten|Sweep|WalkJoins|WalkSeesDetachedMount'
+programs='Sizes$|Preempted|OneProgramOfEachCall|PerfProgramsAttach|RestingThreads|RestsAreForgotten|Sweep|WalkJoins|WalkSeesDetachedMount'
 commands=(
   'report:ReportNamesEveryOperation|DetachedMountIsStillNamed'
   'live:LiveFollowsAHang|LiveNamesEveryOperation|LiveTimesAPageFault|UmountThatReturned|LiveSeesTheEnd'
-  'strace:StraceShowsWhatHangsAlready|StraceFollowsAHang'
+  'strace:StraceShowsWhatHangsAlready|StraceFollowsAHang|StraceSeesEveryCall'
   'scan:ScanHungMount|ScanDetached$|ScanStuckUmount'
   'stacks:StacksOfHung'
   'check:CheckFindsAHang|CheckUnknown'
   'doctor:DoctorTells|StatsOf'
 )
 if ((QUICK)); then
-  programs='Sizes$|WalkJoinsFuseRequests'
+  programs='Sizes$|Preempted|OneProgramOfEachCall|PerfProgramsAttach|WalkJoinsFuseRequests'
   commands=(report:ReportNamesEveryOperation live:LiveFollowsAHang strace:StraceShowsWhatHangsAlready
     scan:ScanHungMount stacks:StacksOfHung check:CheckFindsAHang 'doctor:DoctorTells|StatsOfStrace')
 fi

@@ -90,7 +90,7 @@ func (s *session) summary(now uint64) Summary {
 	c := s.tracer.Counts()
 	return Summary{
 		Calls: c.Calls, Lines: s.player.printer.Lines(), Lost: c.LostEntries,
-		LostReturns: c.LostExits, LostOthers: c.LostOthers, LostStacks: c.LostStacks, NoRoom: c.NoSlot, Busy: c.Busy,
+		LostReturns: c.LostExits, LostOthers: c.LostOthers, LostStacks: c.LostStacks, NoRoom: c.NoSlot, Busy: c.Busy, Skipped: c.Skipped, Degraded: s.tracer.Degraded(),
 		Hung: s.player.printer.Hung(uint64(s.opts.Capture.Judge.Threshold), now),
 	}
 }

@@ -57,6 +57,11 @@ type Summary struct {
 	// Busy of these were lost because of a thread that was preempted while it
 	// wrote, not because the buffer was full.
 	Busy uint64
+	// Skipped counts the entries and returns that the kernel did not show the
+	// programs, of whatever process: which lines they would have been is unknown.
+	Skipped uint64
+	// Degraded says why this kernel does so often; it may be empty.
+	Degraded string
 	// Hung is how many threads stayed inside a file call for longer than the
 	// threshold until the end.
 	Hung int

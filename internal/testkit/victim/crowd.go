@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -113,6 +114,41 @@ func runNaps(s *session) error {
 		}
 	})
 	s.print(Line{Event: EventPrepared})
+	s.await("quit")
+	return nil
+}
+
+// FirstClosed is the first descriptor that "closes" closes: none that it has.
+const FirstClosed = 1_000_000
+
+// runCloses has threads, more than there are CPUs, make calls as fast as they can,
+// each counting up from FirstClosed so that a missing one shows. Arguments: how many
+// threads, how many calls each.
+func runCloses(s *session) error {
+	if len(s.args) != 2 {
+		return fmt.Errorf("closes: want two numbers, not %q", s.args)
+	}
+	n, err := threads(s.args[0])
+	if err != nil {
+		return fmt.Errorf("closes: %w", err)
+	}
+	calls, err := strconv.Atoi(s.args[1])
+	if err != nil {
+		return fmt.Errorf("closes: %w", err)
+	}
+	if !s.prepared() {
+		return nil
+	}
+	var done sync.WaitGroup
+	done.Add(n)
+	many(n, func(int) {
+		for fd := range calls {
+			_ = unix.Close(FirstClosed + fd)
+		}
+		done.Done()
+	})
+	done.Wait()
+	s.print(Line{Event: EventReturned, Op: "close"})
 	s.await("quit")
 	return nil
 }

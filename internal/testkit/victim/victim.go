@@ -73,7 +73,7 @@ type session struct {
 func Run(args []string, in io.Reader, out io.Writer) error {
 	modes := map[string]func(*session) error{
 		"ops": runOps, "idle": runIdle, "sleep": runSleep, "jam": runJam,
-		"exit": runExit, "umount": runUmount, "iouring": runIOURing, "crowd": runCrowd, "rest": runRest, "naps": runNaps,
+		"exit": runExit, "umount": runUmount, "iouring": runIOURing, "crowd": runCrowd, "rest": runRest, "naps": runNaps, "closes": runCloses,
 		"kubelet": runKubelet,
 	}
 	if len(args) == 0 || modes[args[0]] == nil {

@@ -34,6 +34,7 @@ type hook struct {
 var hooks = []hook{
 	{"untraced", func(*testing.T) ([]link.Link, error) { return nil, nil }},
 	{"sys_enter and sys_exit (tp_btf)", tracepoints},
+	{"perf events of sys_enter and sys_exit", perfEvents},
 	{"fentry and fexit of newfstatat", func(t *testing.T) ([]link.Link, error) { return trampolines(t, fileCalls[:1]) }},
 	{fmt.Sprintf("fentry and fexit of %d file calls", len(fileCalls)), func(t *testing.T) ([]link.Link, error) { return trampolines(t, fileCalls) }},
 	{fmt.Sprintf("kprobe.multi and kretprobe.multi of %d file calls", len(fileCalls)), func(t *testing.T) ([]link.Link, error) { return multi(t, fileCalls) }},
@@ -110,6 +111,22 @@ func tracepoints(*testing.T) (links []link.Link, err error) {
 			return links, err
 		}
 		l, err := link.AttachTracing(link.TracingOptions{Program: p})
+		if err != nil {
+			return links, err
+		}
+		links = append(links, l)
+	}
+	return links, nil
+}
+
+// perfEvents are what sees every call on 7.2: internal/loader/syscalls.go.
+func perfEvents(*testing.T) (links []link.Link, err error) {
+	for _, name := range []string{"sys_exit", "sys_enter"} {
+		p, err := empty(ebpf.ProgramSpec{Type: ebpf.TracePoint}, btf.NewCache())
+		if err != nil {
+			return links, err
+		}
+		l, err := link.Tracepoint("raw_syscalls", name, p, nil)
 		if err != nil {
 			return links, err
 		}

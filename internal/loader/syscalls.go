@@ -1,0 +1,136 @@
+package loader
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+// The programs of entries and returns come in two: for the tracepoints
+// themselves, and for their perf events. Where the kernel lets programs at the
+// tracepoints of system calls sleep (7.2 does, 6.18 does not), it preempts those
+// that do not sleep, too, and while a thread is preempted inside a program all
+// others on that CPU make their calls without it. With four busy threads on two
+// CPUs every third hundredth call left no trace and every tenth no return. The perf
+// events are never preempted. They cost more, and tracefs has their numbers.
+const perfSuffix = "_perf"
+
+// tracefs is where it may be mounted.
+var tracefs = []string{"/sys/kernel/tracing", "/sys/kernel/debug/tracing"}
+
+// skippedError means that some calls will not be seen.
+type skippedError struct{ why error }
+
+func (e *skippedError) Error() string {
+	return fmt.Sprintf("this kernel keeps from a BPF program the calls made while another thread is preempted inside it, and the perf events that have all calls cannot be had: %v; try: mount -t tracefs tracefs %s", e.why, tracefs[0])
+}
+
+// callPrograms leaves in spec the programs of entries and returns that see the
+// most on this kernel, and says what they do not see.
+func callPrograms(spec *ebpf.CollectionSpec, types *Types) (degraded string) {
+	perf := types.preempted()
+	if perf {
+		if err := perfEvents(); err != nil {
+			perf, degraded = false, err.Error()
+		}
+	}
+	for name := range spec.Programs {
+		plain, isPerf := strings.CutSuffix(name, perfSuffix)
+		switch {
+		case isPerf && perf:
+			delete(spec.Programs, plain)
+		case isPerf:
+			delete(spec.Programs, name)
+		}
+	}
+	return degraded
+}
+
+// preempted tells whether the kernel preempts programs at the tracepoints of
+// system calls: whether it takes one that sleeps there, and there alone. Old ones
+// (5.10) do not look where a program attaches.
+func (t *Types) preempted() bool {
+	return t.takesSleeping("sys_enter") && !t.takesSleeping("sched_switch")
+}
+
+func (t *Types) takesSleeping(tracepoint string) bool {
+	spec := &ebpf.ProgramSpec{
+		Name: "sleeps", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: tracepoint,
+		Flags: unix.BPF_F_SLEEPABLE, License: "GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+	}
+	p, err := t.of(&ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{spec.Name: spec}})
+	if err != nil {
+		return false
+	}
+	var code bytes.Buffer
+	if err := spec.Instructions.Marshal(&code, binary.LittleEndian); err != nil {
+		return false
+	}
+	prog, err := progLoad(spec, code.Bytes(), nil, nil, 0, p.ids[attachName(spec)])
+	if err != nil {
+		return false
+	}
+	prog.Close()
+	return true
+}
+
+// perfEvents tells why they cannot be had.
+func perfEvents() error {
+	fd, err := perfEvent("sys_exit")
+	if err != nil {
+		return &skippedError{err}
+	}
+	return unix.Close(fd)
+}
+
+// perfEvent opens the perf event of a tracepoint of system calls, of all threads.
+// The library would go by whatever mount says that it is tracefs.
+func perfEvent(name string) (fd int, err error) {
+	var text []byte
+	for _, dir := range tracefs {
+		if text, err = os.ReadFile(dir + "/events/raw_syscalls/" + name + "/id"); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return 0, err
+	}
+	id, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("number of perf event %s: %w", name, err)
+	}
+	attr := unix.PerfEventAttr{Type: unix.PERF_TYPE_TRACEPOINT, Config: id, Sample_type: unix.PERF_SAMPLE_RAW, Sample: 1, Wakeup: 1}
+	attr.Size = uint32(unsafe.Sizeof(attr))
+	fd, err = unix.PerfEventOpen(&attr, -1, 0, -1, unix.PERF_FLAG_FD_CLOEXEC)
+	if err != nil {
+		return 0, fmt.Errorf("open perf event %s: %w", name, err)
+	}
+	return fd, nil
+}
+
+// attachProgram attaches a program by its name in its object.
+func attachProgram(name string, prog *ebpf.Program) (link.Link, error) {
+	if prog.Type() != ebpf.TracePoint {
+		return link.AttachTracing(link.TracingOptions{Program: prog})
+	}
+	event := "sys_enter"
+	if strings.HasSuffix(name, "exit"+perfSuffix) {
+		event = "sys_exit"
+	}
+	fd, err := perfEvent(event)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd) // the link keeps it
+	return link.AttachRawLink(link.RawLinkOptions{Target: fd, Program: prog, Attach: ebpf.AttachPerfEvent})
+}
