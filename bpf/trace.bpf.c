@@ -323,21 +323,32 @@ static __always_inline void fill_call(struct call_record *r, struct slot *s, u32
 	bpf_get_current_comm(r->comm, sizeof(r->comm));
 }
 
+/* Copies a path whose page was absent at the entry: the call has paged it in. */
+static __noinline int late_path(struct slot *s, u32 index)
+{
+	u64 addr, i;
+
+	if (!s || !(s->flags & PATH_FAILED))
+		return 0;
+	i = (u32)(s->nr - 1);
+	barrier_var(i); /* see waits_by_nature */
+	if (i >= CALL_CLASSES)
+		return 0;
+	s->flags &= ~PATH_FAILED;
+	addr = path_argument(s, call_class[i]);
+	if (addr)
+		copy_path(s, index, addr);
+	return 0;
+}
+
 static __noinline int send_call(struct slot *s, u32 index, u32 tid, long ret, u64 now_jiffies)
 {
 	struct path_buffer *p = bpf_map_lookup_elem(&paths, &index);
-	u64 addr;
 
 	if (!s || !p)
 		return 0;
-	if (s->flags & PATH_FAILED && (u32)s->nr - 1 < CALL_CLASSES) {
-		s->flags &= ~PATH_FAILED;
-		addr = path_argument(s, call_class[(u32)s->nr - 1]);
-		if (addr)
-			copy_path(s, index, addr);
-		if (s->flags & PATH_FAILED)
-			__sync_fetch_and_add(&stats[STAT_PATH_FAULT], 1);
-	}
+	if (s->flags & PATH_FAILED)
+		__sync_fetch_and_add(&stats[STAT_PATH_FAULT], 1);
 	if (s->path_len < PATH_SHORT) {
 		struct call_event_short *e = bpf_ringbuf_reserve(&ring, sizeof(*e), 0);
 
@@ -393,10 +404,12 @@ static __always_inline int leave(struct pt_regs *regs, long ret)
 		return 0;
 	now = bpf_jiffies64();
 	if (is_slow(s, now)) {
-		if (is_call_of(s, regs))
+		if (is_call_of(s, regs)) {
+			late_path(s, index);
 			send_call(s, index, tid, ret, now);
-		else
+		} else {
 			return_unseen(s, now);
+		}
 	}
 	s->nr = 0;
 	return 0;
@@ -601,7 +614,7 @@ int BPF_PROG(trace_exec, struct task_struct *t, int old_tid)
 	if (!is_target(t->tgid))
 		return 0;
 	/* The call that did it ends here: at its exit the registers are another
-	 * program's, and arm64 has not even its number. */
+	 * program's, as its memory is by now, and arm64 has not even its number. */
 	s = slot_find(old_tid, &index);
 	if (s && s->nr) {
 		now = bpf_jiffies64();
