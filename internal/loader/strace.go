@@ -154,18 +154,8 @@ func (s *Strace) start(opts StraceOptions) (err error) {
 	if opts.Stacks {
 		order = append([]string{"strace_switch"}, order...)
 	}
-	for _, name := range order {
-		prog := s.coll.Programs[name]
-		if prog == nil {
-			continue
-		}
-		l, err := attachProgram(name, prog)
-		if err != nil {
-			return fmt.Errorf("attach %s: %w", name, err)
-		}
-		s.links = append(s.links, l)
-	}
-	return nil
+	s.links, err = attachAll(s.coll, order)
+	return err
 }
 
 func (s *Strace) fillRows(opts StraceOptions) error {

@@ -118,6 +118,23 @@ func perfEvent(name string) (fd int, err error) {
 	return fd, nil
 }
 
+// attachAll attaches those programs that there are, in that order. With an error
+// it gives what was attached before.
+func attachAll(coll *ebpf.Collection, names []string) (links []link.Link, err error) {
+	for _, name := range names {
+		prog := coll.Programs[name]
+		if prog == nil {
+			continue
+		}
+		l, err := attachProgram(name, prog)
+		if err != nil {
+			return links, fmt.Errorf("attach %s: %w", name, err)
+		}
+		links = append(links, l)
+	}
+	return links, nil
+}
+
 // attachProgram attaches a program by its name in its object.
 func attachProgram(name string, prog *ebpf.Program) (link.Link, error) {
 	if prog.Type() != ebpf.TracePoint {

@@ -158,18 +158,8 @@ func (t *Tracer) start() (err error) {
 	}
 	order := []string{"trace_death", "trace_exec", "trace_fork", "trace_exit", "trace_exit_perf",
 		"trace_enter", "trace_enter_perf", "trace_enter_plain", "trace_switch", "trace_switch_old"}
-	for _, name := range order {
-		prog := t.coll.Programs[name]
-		if prog == nil {
-			continue
-		}
-		l, err := attachProgram(name, prog)
-		if err != nil {
-			return fmt.Errorf("attach %s: %w", name, err)
-		}
-		t.links = append(t.links, l)
-	}
-	return nil
+	t.links, err = attachAll(t.coll, order)
+	return err
 }
 
 // Close detaches and unloads everything.
