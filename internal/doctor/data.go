@@ -30,7 +30,7 @@ func (e *examiner) data(ctx context.Context) {
 	e.mountNamespaces()
 	e.kallsyms()
 	e.fusectl()
-	e.directory(ctx, "tracefs", path.Join(e.opts.Sys, "kernel/tracing"), "not needed: hangtrace attaches without it")
+	e.directory(ctx, "tracefs", path.Join(e.opts.Sys, "kernel/tracing"), "needed only where the kernel preempts programs (7.2), see tracing: every call")
 	e.directory(ctx, "debugfs", path.Join(e.opts.Sys, "kernel/debug"), "needed only for a look at ceph by hand")
 	e.directory(ctx, "ceph debugfs", path.Join(e.opts.Sys, "kernel/debug/ceph"), "no kernel ceph client here, or debugfs is not readable")
 	host := e.kubelet(ctx)

@@ -25,13 +25,13 @@ import (
 const perfSuffix = "_perf"
 
 // tracefs is where it may be mounted.
-var tracefs = []string{"/sys/kernel/tracing", "/sys/kernel/debug/tracing"}
+var tracefs = [...]string{"/sys/kernel/tracing", "/sys/kernel/debug/tracing"}
 
 // skippedError means that some calls will not be seen.
 type skippedError struct{ why error }
 
 func (e *skippedError) Error() string {
-	return fmt.Sprintf("this kernel keeps from a BPF program the calls made while another thread is preempted inside it, and the perf events that have all calls cannot be had: %v; try: mount -t tracefs tracefs %s", e.why, tracefs[0])
+	return fmt.Sprintf("calls made while another thread is preempted inside our BPF program are not seen: this kernel shows all only as perf events: %v; try: mount -t tracefs tracefs %s", e.why, tracefs[0])
 }
 
 // callPrograms leaves in spec the programs of entries and returns that see the
@@ -96,14 +96,13 @@ func perfEvents() error {
 // perfEvent opens the perf event of a tracepoint of system calls, of all threads.
 // The library would go by whatever mount says that it is tracefs.
 func perfEvent(name string) (fd int, err error) {
-	var text []byte
-	for _, dir := range tracefs {
-		if text, err = os.ReadFile(dir + "/events/raw_syscalls/" + name + "/id"); err == nil {
-			break
-		}
-	}
+	file := "/events/raw_syscalls/" + name + "/id"
+	text, err := os.ReadFile(tracefs[0] + file)
 	if err != nil {
-		return 0, err
+		var elsewhere error
+		if text, elsewhere = os.ReadFile(tracefs[1] + file); elsewhere != nil {
+			return 0, err
+		}
 	}
 	id, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 32)
 	if err != nil {

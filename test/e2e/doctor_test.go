@@ -50,6 +50,7 @@ func TestDoctorTellsWhatIsLacking(t *testing.T) {
 		{"last_arrival", doctor.No, degraded, "blocked since when is known only as far as"},
 		{"walk over kernel structures", doctor.No, degraded, "who waits for whom is known by stacks only"},
 		{"walk over kernel structures", doctor.Partly, degraded, "not walked"},
+		{"tracing: " + loader.ProbeEvery, doctor.No, notices, "calls made while another thread is preempted"},
 		{"tracing: " + loader.ProbeSeed, doctor.No, notices, "calls already in flight: their return is not seen"},
 	} {
 		require.Contains(t, states, c.check)
