@@ -68,7 +68,7 @@ static __always_inline int task_regs(struct task_struct *t, struct pt_regs *regs
 
 /*
  * What the perf side of the tracepoints of system calls is given (format in their
- * tracefs folders). It has no registers, but it is never preempted: since 7.1 the
+ * tracefs folders). It has no registers, but it is never preempted: on 7.2 the
  * other side is, and the kernel leaves a program out for whoever has the CPU while
  * a thread is preempted inside it.
  */

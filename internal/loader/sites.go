@@ -29,7 +29,7 @@ var statSites = []Site{
 	{"name_fault", SiteDetail, "open files whose path did not fit or could not be read"},
 	{"ring_sleeps", SiteLost, "long sleeps without a record of their end: the ring buffer was full"},
 	{"ring_targets", SiteLost, "births, execs and deaths of targets without a record: the ring buffer was full"},
-	{"return_unseen", SiteLost, "slow calls without a record of their return: the kernel did not run the program for it"},
+	{"returns", SiteLost, "slow calls without a record of their return: the kernel did not run the program for it"},
 }
 
 // straceSites are the fields of struct strace_count in bpf/strace.bpf.c, in its
