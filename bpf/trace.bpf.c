@@ -231,7 +231,8 @@ static __always_inline bool is_slow(struct slot *s, u64 now)
  */
 static __always_inline void return_unseen(struct slot *s, u64 now)
 {
-	if (is_slow(s, now))
+	/* A seeded one may have returned before its slot was there. */
+	if (!(s->flags & CALL_SEEDED) && is_slow(s, now))
 		__sync_fetch_and_add(&stats[STAT_RETURN_UNSEEN], 1);
 	s->nr = 0;
 }
