@@ -15,7 +15,7 @@ import (
 // was time to end.
 var errGivenUp = errors.New("output given up: nobody reads it")
 
-// endGrace is how long the end waits for a reader.
+// endGrace is how long the end waits for a reader, in all.
 const endGrace = time.Second
 
 // outputError says of an output that could not be written what to try; of a
@@ -29,11 +29,15 @@ func outputError(err error) error {
 
 // patient waits for a slow reader, as a stopped terminal or a pager is one, for
 // as long as it takes, but not once it is time to end: a signal or the end of
-// --duration must end a program that has hooks in the kernel.
+// --duration must end a program that has hooks in the kernel. What there is to say
+// at the end may take its time to be made; only the waits for the reader count.
 type patient struct {
 	w    io.Writer
 	over chan struct{}
 	once sync.Once
+
+	mu   sync.Mutex
+	left time.Duration // of endGrace
 }
 
 // patiently wraps what may keep a writer waiting: anything but a regular file.
@@ -43,7 +47,7 @@ func patiently(ctx context.Context, w io.Writer) io.Writer {
 			return w
 		}
 	}
-	p := &patient{w: w, over: make(chan struct{})}
+	p := &patient{w: w, over: make(chan struct{}), left: endGrace}
 	context.AfterFunc(ctx, func() { endAfter(p, 0) })
 	return p
 }
@@ -51,15 +55,13 @@ func patiently(ctx context.Context, w io.Writer) io.Writer {
 // endAfter tells a writer that it is time to end once d is over.
 func endAfter(w io.Writer, d time.Duration) {
 	if p, ok := w.(*patient); ok {
-		time.AfterFunc(d+endGrace, func() { p.once.Do(func() { close(p.over) }) })
+		time.AfterFunc(d, func() { p.once.Do(func() { close(p.over) }) })
 	}
 }
 
 func (p *patient) Write(b []byte) (int, error) {
-	select {
-	case <-p.over:
+	if p.grace() <= 0 {
 		return 0, errGivenUp
-	default:
 	}
 	type result struct {
 		n   int
@@ -75,6 +77,27 @@ func (p *patient) Write(b []byte) (int, error) {
 	case r := <-done:
 		return r.n, r.err
 	case <-p.over:
+	}
+	began := time.Now()
+	defer func() { p.spend(time.Since(began)) }()
+	limit := time.NewTimer(p.grace())
+	defer limit.Stop()
+	select {
+	case r := <-done:
+		return r.n, r.err
+	case <-limit.C:
 		return 0, errGivenUp
 	}
+}
+
+func (p *patient) grace() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.left
+}
+
+func (p *patient) spend(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.left -= d
 }
