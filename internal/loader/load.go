@@ -22,12 +22,18 @@ func loadCollection(spec *ebpf.CollectionSpec, types *Types) (*ebpf.Collection, 
 	if types == nil {
 		types = newTypes()
 	}
-	if p, err := types.of(spec); err == nil {
-		if coll, err := p.load(spec); err == nil {
+	known, _ := types.of(spec)
+	return types.load(spec, known)
+}
+
+// load takes what of gave, nil where that failed.
+func (t *Types) load(spec *ebpf.CollectionSpec, known *pruned) (*ebpf.Collection, error) {
+	if known != nil {
+		if coll, err := known.load(spec); err == nil {
 			return coll, nil
 		}
 	}
-	return ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: types.all})
+	return ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: t.all})
 }
 
 // load has the library load what needs no number of the kernel's types, and the

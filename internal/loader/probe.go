@@ -78,10 +78,22 @@ func ProbeTracing() []Probe {
 		probes = append(probes, Probe{p.name, refusal(first)})
 	}
 	every := Probe{ProbeEvery, probes[0].Err} // nothing without the programs
-	if every.Err == nil && newTypes().preempted() {
-		every.Err = perfEvents()
+	if every.Err == nil {
+		every.Err = probeEvery()
 	}
 	return append(probes, every)
+}
+
+func probeEvery() error {
+	spec, err := bpf.LoadTrace()
+	if err != nil {
+		return fmt.Errorf("embedded object: %w", err)
+	}
+	known, err := newTypes().of(spec)
+	if err != nil || !known.preempted() {
+		return nil // programs at the tracepoints have all calls
+	}
+	return perfEvents()
 }
 
 func probeProgram(name string) (err error) {

@@ -200,11 +200,7 @@ var errNoTypes = errors.New("programs that need all of the kernel's types")
 // them, and what they attach to.
 func wants(spec *ebpf.CollectionSpec) (names, attached map[string]bool, err error) {
 	names, attached = make(map[string]bool), make(map[string]bool)
-	types := func(func(btf.Type, error) bool) {}
-	if spec.Types != nil {
-		types = spec.Types.All()
-	}
-	for typ, err := range types {
+	for typ, err := range spec.Types.All() {
 		if err != nil {
 			return nil, nil, err
 		}

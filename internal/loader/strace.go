@@ -110,8 +110,6 @@ func loadStrace(opts StraceOptions) (_ *ebpf.Collection, degraded string, err er
 	if err != nil {
 		return nil, "", fmt.Errorf("embedded object: %w", err)
 	}
-	types := newTypes()
-	degraded = callPrograms(spec, types)
 	if opts.RingSize != 0 {
 		spec.Maps["ring"].MaxEntries = uint32(opts.RingSize)
 	}
@@ -133,8 +131,7 @@ func loadStrace(opts StraceOptions) (_ *ebpf.Collection, degraded string, err er
 		spec.Maps["sleeps"].MaxEntries = 1
 		delete(spec.Programs, "strace_switch")
 	}
-	coll, err := loadCollection(spec, types)
-	return coll, degraded, err
+	return loadCalls(spec)
 }
 
 // start attaches exits before entries, as the live tracer does.

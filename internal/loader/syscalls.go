@@ -20,24 +20,25 @@ import (
 // tracepoints of system calls sleep (7.2 does, 6.18 does not), it preempts those
 // that do not sleep, too, and while a thread is preempted inside a program all
 // others on that CPU make their calls without it. With four busy threads on two
-// CPUs every third hundredth call left no trace and every tenth no return. The perf
-// events are never preempted. They cost more, and tracefs has their numbers.
+// CPUs three calls of a hundred left no trace, and ten no return. The perf events
+// are never preempted. They cost more, and tracefs has their numbers.
 const perfSuffix = "_perf"
 
 // tracefs is where it may be mounted.
 var tracefs = [...]string{"/sys/kernel/tracing", "/sys/kernel/debug/tracing"}
 
-// skippedError means that some calls will not be seen.
-type skippedError struct{ why error }
-
-func (e *skippedError) Error() string {
-	return fmt.Sprintf("calls made while another thread is preempted inside our BPF program are not seen: this kernel shows all only as perf events: %v; try: mount -t tracefs tracefs %s", e.why, tracefs[0])
+// loadCalls loads those programs of entries and returns that see the most on this
+// kernel, with the others of spec, and says what they do not see.
+func loadCalls(spec *ebpf.CollectionSpec) (_ *ebpf.Collection, degraded string, err error) {
+	types := newTypes()
+	known, _ := types.of(spec)
+	degraded = callPrograms(spec, known)
+	coll, err := types.load(spec, known)
+	return coll, degraded, err
 }
 
-// callPrograms leaves in spec the programs of entries and returns that see the
-// most on this kernel, and says what they do not see.
-func callPrograms(spec *ebpf.CollectionSpec, types *Types) (degraded string) {
-	perf := types.preempted()
+func callPrograms(spec *ebpf.CollectionSpec, known *pruned) (degraded string) {
+	perf := known != nil && known.preempted()
 	if perf {
 		if err := perfEvents(); err != nil {
 			perf, degraded = false, err.Error()
@@ -56,21 +57,17 @@ func callPrograms(spec *ebpf.CollectionSpec, types *Types) (degraded string) {
 }
 
 // preempted tells whether the kernel preempts programs at the tracepoints of
-// system calls: whether it takes one that sleeps there, and there alone. Old ones
-// (5.10) do not look where a program attaches.
-func (t *Types) preempted() bool {
-	return t.takesSleeping("sys_enter") && !t.takesSleeping("sched_switch")
+// system calls: whether it takes one that sleeps there, and not at another that
+// these programs attach to. Old ones (5.10) do not look where a program attaches.
+func (p *pruned) preempted() bool {
+	return p.takesSleeping("sys_enter") && !p.takesSleeping("sched_process_exit")
 }
 
-func (t *Types) takesSleeping(tracepoint string) bool {
+func (p *pruned) takesSleeping(tracepoint string) bool {
 	spec := &ebpf.ProgramSpec{
 		Name: "sleeps", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: tracepoint,
 		Flags: unix.BPF_F_SLEEPABLE, License: "GPL",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
-	}
-	p, err := t.of(&ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{spec.Name: spec}})
-	if err != nil {
-		return false
 	}
 	var code bytes.Buffer
 	if err := spec.Instructions.Marshal(&code, binary.LittleEndian); err != nil {
@@ -88,7 +85,7 @@ func (t *Types) takesSleeping(tracepoint string) bool {
 func perfEvents() error {
 	fd, err := perfEvent("sys_exit")
 	if err != nil {
-		return &skippedError{err}
+		return fmt.Errorf("calls made while another thread is preempted inside our BPF program are not seen: this kernel shows all only as perf events: %w; try: mount -t tracefs tracefs %s", err, tracefs[0])
 	}
 	return unix.Close(fd)
 }

@@ -4,18 +4,28 @@ import (
 	"os"
 	"testing"
 
+	"github.com/cilium/ebpf"
 	"github.com/stretchr/testify/require"
 
 	"github.com/hangtrace/hangtrace/bpf"
 	"github.com/hangtrace/hangtrace/internal/testkit"
 )
 
+func straceTypes(t *testing.T) (*ebpf.CollectionSpec, *pruned) {
+	spec, err := bpf.LoadStrace()
+	require.NoError(t, err)
+	known, err := newTypes().of(spec)
+	require.NoError(t, err)
+	return spec, known
+}
+
 // TestPreempted holds what is found out against the kernels of which it is known.
 func TestPreempted(t *testing.T) {
 	testkit.NeedBPF(t)
 	known := map[string]bool{"5.10": false, "6.1": false, "6.12": false, "7.2": true}
 	want, ok := known[os.Getenv("HANGTRACE_KERNEL")]
-	got := newTypes().preempted()
+	_, types := straceTypes(t)
+	got := types.preempted()
 	if !ok {
 		t.Logf("preempted: %t", got)
 		return
@@ -27,10 +37,8 @@ func TestPreempted(t *testing.T) {
 // events, never both.
 func TestOneProgramOfEachCall(t *testing.T) {
 	testkit.NeedBPF(t)
-	types := newTypes()
+	spec, types := straceTypes(t)
 	perf := types.preempted() && perfEvents() == nil
-	spec, err := bpf.LoadStrace()
-	require.NoError(t, err)
 	callPrograms(spec, types)
 	for _, name := range []string{"strace_enter", "strace_exit"} {
 		require.Equal(t, !perf, spec.Programs[name] != nil, name)

@@ -114,8 +114,6 @@ func loadTrace(opts TraceOptions, drop []string) (_ *ebpf.Collection, degraded s
 	for _, name := range drop {
 		delete(spec.Programs, name)
 	}
-	types := newTypes()
-	degraded = callPrograms(spec, types)
 	n := uint32(slotsSome)
 	if opts.All {
 		n = slotsAll
@@ -140,8 +138,7 @@ func loadTrace(opts TraceOptions, drop []string) (_ *ebpf.Collection, degraded s
 	if err := spec.Variables["may_return"].Set(opts.Classes); err != nil {
 		return nil, "", fmt.Errorf("call classes: %w", err)
 	}
-	coll, err := loadCollection(spec, types)
-	return coll, degraded, err
+	return loadCalls(spec)
 }
 
 // start attaches exits before entries, so that no entry waits for ever for an
