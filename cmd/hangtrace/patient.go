@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -35,9 +36,7 @@ type patient struct {
 	w    io.Writer
 	over chan struct{}
 	once sync.Once
-
-	mu   sync.Mutex
-	left time.Duration // of endGrace
+	left atomic.Int64 // of endGrace, ns
 }
 
 // patiently wraps what may keep a writer waiting: anything but a regular file.
@@ -47,7 +46,8 @@ func patiently(ctx context.Context, w io.Writer) io.Writer {
 			return w
 		}
 	}
-	p := &patient{w: w, over: make(chan struct{}), left: endGrace}
+	p := &patient{w: w, over: make(chan struct{})}
+	p.left.Store(int64(endGrace))
 	context.AfterFunc(ctx, func() { endAfter(p, 0) })
 	return p
 }
@@ -60,7 +60,7 @@ func endAfter(w io.Writer, d time.Duration) {
 }
 
 func (p *patient) Write(b []byte) (int, error) {
-	if p.grace() <= 0 {
+	if p.left.Load() <= 0 {
 		return 0, errGivenUp
 	}
 	type result struct {
@@ -79,8 +79,8 @@ func (p *patient) Write(b []byte) (int, error) {
 	case <-p.over:
 	}
 	began := time.Now()
-	defer func() { p.spend(time.Since(began)) }()
-	limit := time.NewTimer(p.grace())
+	defer func() { p.left.Add(-int64(time.Since(began))) }()
+	limit := time.NewTimer(time.Duration(p.left.Load()))
 	defer limit.Stop()
 	select {
 	case r := <-done:
@@ -88,16 +88,4 @@ func (p *patient) Write(b []byte) (int, error) {
 	case <-limit.C:
 		return 0, errGivenUp
 	}
-}
-
-func (p *patient) grace() time.Duration {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.left
-}
-
-func (p *patient) spend(d time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.left -= d
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"sync"
 	"testing"
 	"time"
 
@@ -41,15 +40,15 @@ func TestPatientGivesUp(t *testing.T) {
 	defer close(s.free)
 	ctx, cancel := context.WithCancel(t.Context())
 	w := patiently(ctx, s)
-	var before sync.WaitGroup
-	before.Go(func() {
+	before := make(chan error)
+	go func() {
 		_, err := w.Write([]byte("before"))
-		require.ErrorIs(t, err, errGivenUp)
-	})
+		before <- err
+	}()
 	time.Sleep(10 * time.Millisecond)
 	began := time.Now()
 	cancel()
-	before.Wait()
+	require.ErrorIs(t, <-before, errGivenUp)
 	for range 10 {
 		_, err := w.Write([]byte("after"))
 		require.ErrorIs(t, err, errGivenUp)

@@ -211,7 +211,8 @@ func straceOutput(line *straceLine, opts *session.Options, stderr io.Writer) (fu
 
 // straceSummary says what was lost; silence means that nothing was.
 func straceSummary(w io.Writer, s session.Summary, quiet int) {
-	if s.Lost+s.LostReturns+s.LostOthers+s.LostStacks+s.NoRoom > 0 {
+	switch {
+	case s.Lost+s.LostReturns+s.LostOthers+s.LostStacks+s.NoRoom > 0:
 		fmt.Fprintf(w, "hangtrace: %d calls traced, %d lost; %d returns, %d signals, births and deaths lost", s.Calls, s.Lost, s.LostReturns, s.LostOthers)
 		if s.LostStacks > 0 {
 			fmt.Fprintf(w, "; %d stacks lost", s.LostStacks)
@@ -223,10 +224,11 @@ func straceSummary(w io.Writer, s session.Summary, quiet int) {
 			fmt.Fprintf(w, "; %d of these because of a thread that was preempted while it wrote", s.Busy)
 		}
 		fmt.Fprintln(w)
-	} else if quiet == 0 && s.Skipped == 0 {
-		fmt.Fprintf(w, "hangtrace: %d calls traced, none lost\n", s.Calls)
-	} else if quiet == 0 {
+	case quiet > 0:
+	case s.Skipped > 0:
 		fmt.Fprintf(w, "hangtrace: %d calls traced\n", s.Calls)
+	default:
+		fmt.Fprintf(w, "hangtrace: %d calls traced, none lost\n", s.Calls)
 	}
 	if s.Skipped > 0 {
 		fmt.Fprintf(w, "hangtrace: %d times, for whatever process, the kernel did not run the programs: calls may be missing\n", s.Skipped)

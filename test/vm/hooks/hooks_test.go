@@ -103,30 +103,32 @@ func empty(spec ebpf.ProgramSpec, cache *btf.Cache) (*ebpf.Program, error) {
 	return c.DetachProgram("empty"), nil
 }
 
-func tracepoints(*testing.T) (links []link.Link, err error) {
-	cache := btf.NewCache()
-	for _, name := range []string{"sys_exit", "sys_enter"} {
-		p, err := empty(ebpf.ProgramSpec{Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: name}, cache)
-		if err != nil {
-			return links, err
-		}
-		l, err := link.AttachTracing(link.TracingOptions{Program: p})
-		if err != nil {
-			return links, err
-		}
-		links = append(links, l)
-	}
-	return links, nil
+func tracepoints(*testing.T) ([]link.Link, error) {
+	return bothEnds(func(name string) ebpf.ProgramSpec {
+		return ebpf.ProgramSpec{Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: name}
+	}, func(_ string, p *ebpf.Program) (link.Link, error) {
+		return link.AttachTracing(link.TracingOptions{Program: p})
+	})
 }
 
 // perfEvents are what sees every call on 7.2: internal/loader/syscalls.go.
-func perfEvents(*testing.T) (links []link.Link, err error) {
+func perfEvents(*testing.T) ([]link.Link, error) {
+	return bothEnds(func(string) ebpf.ProgramSpec {
+		return ebpf.ProgramSpec{Type: ebpf.TracePoint}
+	}, func(name string, p *ebpf.Program) (link.Link, error) {
+		return link.Tracepoint("raw_syscalls", name, p, nil)
+	})
+}
+
+// bothEnds attaches an empty program to the return of calls, and one to their entry.
+func bothEnds(spec func(name string) ebpf.ProgramSpec, attach func(name string, p *ebpf.Program) (link.Link, error)) (links []link.Link, err error) {
+	cache := btf.NewCache()
 	for _, name := range []string{"sys_exit", "sys_enter"} {
-		p, err := empty(ebpf.ProgramSpec{Type: ebpf.TracePoint}, btf.NewCache())
+		p, err := empty(spec(name), cache)
 		if err != nil {
 			return links, err
 		}
-		l, err := link.Tracepoint("raw_syscalls", name, p, nil)
+		l, err := attach(name, p)
 		if err != nil {
 			return links, err
 		}
