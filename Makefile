@@ -46,7 +46,7 @@ test-vm: build-all ## run programs and commands on other kernels, as a table: KE
 	test/vm/matrix.sh $(MATRIXFLAGS) "$(KERNELS)"
 
 soak: build ## as root: watch a node whose kubelet hangs and restarts for HANGTRACE_SOAK=30m
-	HANGTRACE_SOAK=$(HANGTRACE_SOAK) HANGTRACE_REQUIRE_BPF=1 HANGTRACE_BIN=$(CURDIR)/bin/hangtrace nice \
+	HANGTRACE_SOAK=$(HANGTRACE_SOAK) HANGTRACE_REQUIRE_BPF=1 HANGTRACE_BIN=$(CURDIR)/bin/hangtrace \
 		$(GO) test -timeout 0 -run '^TestSoak$$' -v ./test/e2e
 
 generate: ## compile the BPF programs with clang-19 and the generated tables

@@ -62,6 +62,9 @@ func tickOf(threshold time.Duration) time.Duration {
 	return min(max(threshold/2, 20*time.Millisecond), time.Second)
 }
 
+// longest is how long a look may take: what it asks children for ends then.
+func longest(threshold time.Duration) time.Duration { return max(4*tickOf(threshold), time.Second) }
+
 // session is one run.
 type session struct {
 	opts    Options
@@ -73,6 +76,8 @@ type session struct {
 	records chan []byte
 	seeded  map[int]uint64 // tid -> start time
 	swept   time.Time
+	looked  time.Time // when the last look began
+	late    uint64    // looks that could not be made in time
 }
 
 // Run watches until ctx is done or the duration is over. It returns how many
@@ -336,8 +341,8 @@ func (s *session) tick(ctx context.Context) error {
 	if err := s.follow(); err != nil {
 		return err
 	}
-	deadline := max(4*tickOf(s.opts.Capture.Judge.Threshold), time.Second)
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), deadline)
+	s.punctual(time.Now())
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), longest(s.opts.Capture.Judge.Threshold))
 	defer cancel()
 	snap, err := s.capture.Tick(bounded)
 	if errors.Is(err, capture.ErrNoTarget) {
@@ -347,6 +352,28 @@ func (s *session) tick(ctx context.Context) error {
 		return err
 	}
 	return s.observe(snap)
+}
+
+// punctual counts the looks that were due since the last one, where that is
+// longer ago than a look may take: the machine gave the session no CPU, or
+// nobody took its output. Looks are all there is where nothing is hooked.
+func (s *session) punctual(now time.Time) {
+	threshold := s.opts.Capture.Judge.Threshold
+	if ago := now.Sub(s.looked); !s.looked.IsZero() && ago > longest(threshold)+tickOf(threshold) {
+		s.late += uint64(ago/tickOf(threshold)) - 1
+	}
+	s.looked = now
+}
+
+// lost counts what was missed so far, by place.
+func (s *session) lost() map[string]uint64 {
+	switch {
+	case s.tracer != nil:
+		return s.tracer.Lost()
+	case s.late > 0:
+		return map[string]uint64{"looks": s.late}
+	}
+	return nil
 }
 
 func (s *session) observe(snap *facts.Snapshot) error {
@@ -365,13 +392,11 @@ func (s *session) observe(snap *facts.Snapshot) error {
 	if err := s.sampled(); err != nil {
 		return err
 	}
-	if s.tracer != nil {
-		lost := s.tracer.Lost()
-		if e := s.tracker.Lost(snap.TakenAt, lost); e != nil {
-			list = append(list, e)
-			if err := s.recordLost(snap.TakenAt, lost); err != nil {
-				return err
-			}
+	lost := s.lost()
+	if e := s.tracker.Lost(snap.TakenAt, lost); e != nil {
+		list = append(list, e)
+		if err := s.recordLost(snap.TakenAt, lost); err != nil {
+			return err
 		}
 	}
 	return s.emit(list...)
@@ -446,10 +471,8 @@ func (s *session) finish() error {
 	}
 	// The last counts, grown or not, mark the end in a recording.
 	at := time.Now()
-	var lost map[string]uint64
-	if s.tracer != nil {
-		lost = s.tracer.Lost()
-	}
+	s.punctual(at)
+	lost := s.lost()
 	if err := s.recordLost(at, lost); err != nil {
 		return err
 	}

@@ -143,24 +143,31 @@ func (p *page) closing(head string, s *correlate.LiveSummary) {
 	}
 }
 
-// lossWords tells records that are missing from those that lack a part, as
-// something of them could not be read.
+// lossWords tells records that are missing from looks that were not made in time,
+// and from records that lack a part, as something of them could not be read.
 func lossWords(lost, unread, meaning string, c correlate.Counts) string {
+	const looks = "looks"
 	whole, part := make(correlate.Counts), make(correlate.Counts)
 	for place, n := range c {
-		if strings.HasSuffix(place, "_fault") {
+		switch {
+		case place == looks:
+		case strings.HasSuffix(place, "_fault"):
 			part[place] = n
-		} else {
+		default:
 			whole[place] = n
 		}
 	}
-	switch {
-	case len(whole) == 0:
-		return unread + counts(part)
-	case len(part) == 0:
-		return lost + counts(whole) + meaning
+	var said []string
+	if len(whole) > 0 {
+		said = append(said, lost+counts(whole)+meaning)
 	}
-	return lost + counts(whole) + meaning + " " + unread + counts(part)
+	if n := c[looks]; n > 0 {
+		said = append(said, count(int(n), "look")+" not made in time (no CPU, or nobody took the output)"+meaning)
+	}
+	if len(part) > 0 {
+		said = append(said, unread+counts(part))
+	}
+	return strings.Join(said, " ")
 }
 
 // counts says "12 in ring, 3 in slots".

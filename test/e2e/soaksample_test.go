@@ -18,14 +18,15 @@ import (
 
 // sample is what a session has at a moment.
 type sample struct {
-	at                               time.Time
-	rss, fds, threads, children, bpf int64
+	at                     time.Time
+	rss, fds, threads, bpf int64
+	children               []string // "/proc/PID/stat since START (STATE)", dead ones too
 }
 
 func rss(s sample) int64      { return s.rss }
 func fds(s sample) int64      { return s.fds }
 func threads(s sample) int64  { return s.threads }
-func children(s sample) int64 { return s.children }
+func children(s sample) int64 { return int64(len(s.children)) }
 func objects(s sample) int64  { return s.bpf }
 
 func take(pid int) sample {
@@ -48,11 +49,10 @@ func take(pid int) sample {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, name := range stats {
 		text, _ := os.ReadFile(name)
-		var state string
-		var parent int
-		_, _ = fmt.Sscan(string(text[strings.LastIndexByte(string(text), ')')+1:]), &state, &parent)
-		if parent == pid {
-			s.children++
+		const state, parent, started = 0, 1, 19 // proc(5) counts them 3, 4 and 22
+		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+		if len(fields) > started && fields[parent] == strconv.Itoa(pid) {
+			s.children = append(s.children, fmt.Sprintf("%s since %s (%s)", name, fields[started], fields[state]))
 		}
 	}
 	return s
@@ -66,6 +66,29 @@ func entries(dir string) []string {
 	defer f.Close()
 	names, _ := f.Readdirnames(-1)
 	return names
+}
+
+// stayed lists the children that a session had in one sample after the other:
+// what it asks them for takes them a moment.
+func stayed(list []sample) []string {
+	const patience = 3
+	var out []string
+	for i := patience - 1; i < len(list); i++ {
+		for _, c := range list[i].children {
+			who, _, _ := strings.Cut(c, " (")
+			times := 1
+			for ; times < patience && has(list[i-times].children, who); times++ {
+			}
+			if times == patience {
+				out = append(out, c)
+			}
+		}
+	}
+	return out
+}
+
+func has(children []string, who string) bool {
+	return slices.ContainsFunc(children, func(c string) bool { return strings.HasPrefix(c, who+" (") })
 }
 
 // parts cuts the time into tenths.
