@@ -31,11 +31,16 @@ const (
 	nameOtherCore = "strace -f -p, another core"
 	namePerf      = "perf trace -p"
 	nameBpftrace  = "bpftrace one-liner"
+	// The controls: what the method itself makes of nothing.
+	nameNothing    = "nothing attached"
+	nameEmptyAgain = "the empty pair once more"
 )
 
 // tools lists what can be measured here, and leaves out the rest.
-func (b *bench) tools() []tool {
+func (b *bench) tools(empty *emptyPair) []tool {
 	list := []tool{
+		{name: nameNothing, kinds: allKinds, start: (*bench).idler},
+		{name: nameEmptyAgain, kinds: allKinds, start: func(b *bench) (*attached, error) { return b.emptyAgain(empty) }},
 		{name: nameTrace, kinds: allKinds, start: func(b *bench) (*attached, error) { return b.live("trace", b.victim.PID) }},
 		{name: nameOther, kinds: allKinds, start: func(b *bench) (*attached, error) { return b.live("trace", b.idle.PID) }},
 		{name: nameSample, kinds: allKinds, start: func(b *bench) (*attached, error) { return b.live("sample", b.victim.PID) }},
@@ -95,7 +100,7 @@ func (b *bench) measureCalls(budget time.Duration) (visits, error) {
 		return nil, err
 	}
 	defer empty.close()
-	list := b.tools()
+	list := b.tools(empty)
 	out := make(visits)
 	for _, t := range list {
 		out[t.name] = make(map[int]*visit)

@@ -50,7 +50,7 @@ func (b *bench) least(what string, bar float64, list []float64) {
 }
 
 func (b *bench) callsSection(quick bool) error {
-	budget := 60 * time.Second
+	budget := 75 * time.Second
 	if quick {
 		budget = 20 * time.Second
 	}
@@ -68,6 +68,10 @@ func (b *bench) callsSection(quick bool) error {
 	}
 	for _, k := range allKinds {
 		b.most("sample mode, "+kinds[k]+" by the target / untraced", 1.01, v.overUntraced(nameSample, k))
+	}
+	for _, k := range allKinds {
+		b.row("control: "+kinds[k]+", nothing attached / untraced", "", spread(v.overUntraced(nameNothing, k), ""), "")
+		b.row("control: "+kinds[k]+", the empty pair once more / the empty pair", "", spread(v.overEmpty(nameEmptyAgain, k), ""), "")
 	}
 	b.most("strace mode, stat / untraced", 2.30, v.overUntraced(nameLines, callStat))
 	b.least("strace -f on the same core / strace mode", 10, v.over(nameSameCore, nameLines, callStat))

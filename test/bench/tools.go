@@ -35,6 +35,8 @@ type attached struct {
 	output *lines
 	// traced tells, after the end, whether it saw anything. Optional.
 	traced func() error
+	// detach ends what this program does in the tool's place. Optional.
+	detach func() error
 }
 
 // lines keeps what a process prints.
@@ -78,6 +80,12 @@ func (a *attached) until(what string, cond func() bool) error {
 
 // stop ends the tool as Ctrl-C does, and wants it to have traced.
 func (a *attached) stop() error {
+	if a.detach != nil {
+		if err := a.detach(); err != nil {
+			a.Kill()
+			return err
+		}
+	}
 	if err := a.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
@@ -108,6 +116,24 @@ func (b *bench) hangtrace(args ...string) (*attached, error) {
 // live is the tool without a command.
 func (b *bench) live(mode string, pid int) (*attached, error) {
 	return b.hangtrace("--mode="+mode, "--pid="+strconv.Itoa(pid), "-o", "ndjson")
+}
+
+// idler is a process that does nothing, in a tool's place: what is measured
+// beside it differs from what was before and after by the method alone.
+func (b *bench) idler() (*attached, error) { return b.run(-1, "sleep", "60") }
+
+// emptyAgain is an idler, and the empty pair in the place of a tool's programs.
+func (b *bench) emptyAgain(empty *emptyPair) (*attached, error) {
+	a, err := b.idler()
+	if err != nil {
+		return nil, err
+	}
+	a.detach = empty.detach
+	if err := empty.attach(); err != nil {
+		a.Kill()
+		return nil, err
+	}
+	return a, nil
 }
 
 // strace is the tool's strace.
