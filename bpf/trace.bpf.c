@@ -37,154 +37,22 @@ struct path_buffer {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 4096);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, u32);
-	__type(value, struct slot);
-} slots SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 4096);
 	__type(key, u32);
 	__type(value, struct path_buffer);
 } paths SEC(".maps");
-
-/* When a thread of a target went to sleep; indexed by tid like the slots. */
-struct sleep {
-	u32 tid;
-	u32 state;
-	u64 since_ns;
-};
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 4096);
-	__type(key, u32);
-	__type(value, struct sleep);
-} sleeps SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4 << 20);
 } ring SEC(".maps");
 
-/* One byte a thread group: exact, and one load on the hot path. */
-struct tgid_page {
-	u8 traced[8];
-};
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, TGIDS / 8);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, u32);
-	__type(value, struct tgid_page);
-} traced SEC(".maps");
-
 u64 stats[STAT_MAX] STATS;
 
+#include "targets.h"
+#include "trace_slots.h"
+#include "trace_sleep.h"
+
 /* logic */
-static __always_inline u8 *traced_byte(u32 tgid)
-{
-	u32 key = tgid / 8;
-	struct tgid_page *p = bpf_map_lookup_elem(&traced, &key);
-
-	return p ? &p->traced[tgid % 8] : NULL;
-}
-
-static __always_inline bool is_target(u32 tgid)
-{
-	u8 *b;
-
-	if (cfg.all)
-		return tgid != cfg.self;
-	b = traced_byte(tgid);
-	return b && *b;
-}
-
-#define SLOT_PROBES 8
-#define SLOT_FREED  0xffffffffu /* had an owner: a search goes on behind it */
-
-static __always_inline struct slot *slot_at(u32 tid, u32 probe, u32 *index)
-{
-	*index = (tid + probe * 40503u) & cfg.slot_mask;
-	return bpf_map_lookup_elem(&slots, index);
-}
-
-/* The slot that this thread has, if it has one. */
-static __always_inline struct slot *slot_find(u32 tid, u32 *index)
-{
-	struct slot *s;
-
-#pragma unroll
-	for (u32 i = 0; i < SLOT_PROBES; i++) {
-		s = slot_at(tid, i, index);
-		if (!s || !s->tid)
-			return NULL;
-		if (s->tid == tid)
-			return s;
-	}
-	return NULL;
-}
-
-static __always_inline struct slot *slot_claim(u32 tid, u32 *index, bool atomic)
-{
-	struct slot *s;
-	u32 was;
-
-	for (u32 i = 0; i < SLOT_PROBES; i++) {
-		s = slot_at(tid, i, index);
-		if (!s)
-			return NULL;
-		was = s->tid;
-		if (was && was != SLOT_FREED)
-			continue;
-		if (!atomic) {
-			s->tid = tid;
-			return s;
-		}
-		if (__sync_val_compare_and_swap(&s->tid, was, tid) == was)
-			return s;
-	}
-	__sync_fetch_and_add(&stats[STAT_SLOT_TAKEN], 1);
-	return NULL;
-}
-
-/* Takes a free slot by compare and swap, which BPF has since 5.12 (5ffa25502b5a). */
-static __noinline struct slot *slot_claim_atomic(u32 tid, u32 *index)
-{
-	return slot_claim(tid, index, true);
-}
-
-/*
- * Before 5.12 two threads claiming one slot at the same instant may mix, and
- * user space drops what does not fit the thread's registers. A function of its
- * own: the verifier of those kernels refuses the other instruction unseen.
- */
-static __noinline struct slot *slot_claim_plain(u32 tid, u32 *index)
-{
-	return slot_claim(tid, index, false);
-}
-
-/* A thread keeps its slot until it exits: only its first traced call claims. */
-static __always_inline struct slot *slot_of(u32 tid, u32 *index, bool atomic)
-{
-	struct slot *s = slot_find(tid, index);
-
-	if (s)
-		return s;
-	return atomic ? slot_claim_atomic(tid, index) : slot_claim_plain(tid, index);
-}
-
-static __always_inline void slot_free(u32 tid)
-{
-	u32 index;
-	struct slot *s = slot_find(tid, &index);
-
-	if (!s)
-		return;
-	s->nr = 0;
-	s->tid = SLOT_FREED;
-}
-
 static __always_inline void copy_path(struct slot *s, u32 index, u64 addr)
 {
 	struct path_buffer *p = bpf_map_lookup_elem(&paths, &index);
@@ -460,102 +328,6 @@ SEC("syscall") int trace_seed(struct seed *in)
 }
 
 /* ---- sleeps ---- */
-#define SLEEPING 0x0003 /* TASK_INTERRUPTIBLE | TASK_UNINTERRUPTIBLE */
-#define NOLOAD	 0x0400 /* idle kernel threads */
-
-static __always_inline void fell_asleep(struct task_struct *t, u32 tid, u32 state)
-{
-	u32 index = tid & cfg.slot_mask;
-	struct sleep *z = bpf_map_lookup_elem(&sleeps, &index);
-
-	if (!z)
-		return;
-	/* Another thread's sleep of less than a second is no loss; a longer one
-	 * is still seen by the iterator, only without its exact end. */
-	if (z->tid && z->tid != tid)
-		__sync_fetch_and_add(&stats[STAT_SLEEP_TAKEN], 1);
-	z->state = state;
-	z->since_ns = bpf_ktime_get_ns();
-	z->tid = tid;
-}
-
-static __always_inline bool waits_by_nature(s64 nr, u32 state)
-{
-	u64 i = (u32)nr;
-
-	/* The compiler must not compare one register and use another, which it
-	 * extended by its sign: the verifier does not see that they are one. */
-	barrier_var(i);
-	if (i >= CALL_CLASSES)
-		return false;
-	return call_class[i] & CALL_WAITS && !(state & 0x2);
-}
-
-static __noinline int send_block(struct task_struct *t, struct sleep *z, u64 now)
-{
-	struct pt_regs regs;
-	struct call_regs c = {};
-	struct block_record *r;
-	bool has_regs;
-	long n;
-
-	if (!t || !z)
-		return 0;
-	has_regs = !task_regs(t, &regs);
-	if (has_regs)
-		call_regs(&c, &regs);
-	else
-		__sync_fetch_and_add(&stats[STAT_REGS_FAULT], 1);
-	if (has_regs && waits_by_nature(c.nr, z->state))
-		return 0;
-	r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
-	if (!r) {
-		__sync_fetch_and_add(&stats[STAT_RING_FULL_SLEEP], 1);
-		return 0;
-	}
-	r->h.kind = RECORD_BLOCK;
-	r->h.size = sizeof(*r);
-	r->start_ns = z->since_ns;
-	r->end_ns = now;
-	__builtin_memcpy(r->args, c.args, sizeof(r->args));
-	r->nr = has_regs ? c.nr : -1;
-	r->pid = BPF_CORE_READ(t, tgid);
-	r->tid = BPF_CORE_READ(t, pid);
-	r->state = z->state;
-	r->task_flags = BPF_CORE_READ(t, flags);
-	r->flags = (has_regs ? TASK_HAS_REGS : 0) | (task_is_compat(t) ? TASK_COMPAT : 0);
-	bpf_probe_read_kernel_str(r->comm, sizeof(r->comm), &t->comm);
-	n = bpf_get_task_stack(t, r->stack, sizeof(r->stack), 0);
-	if (n < 0)
-		__sync_fetch_and_add(&stats[STAT_STACK_FAULT], 1);
-	r->stack_len = n > 0 ? (u32)n / 8 : 0;
-	bpf_ringbuf_submit(r, 0);
-	return 0;
-}
-
-static __always_inline void woke_up(struct task_struct *t, u32 tid)
-{
-	u32 index = tid & cfg.slot_mask;
-	struct sleep *z = bpf_map_lookup_elem(&sleeps, &index);
-	u64 now;
-
-	if (!z || z->tid != tid)
-		return;
-	now = bpf_ktime_get_ns();
-	if (now - z->since_ns >= cfg.threshold_ns)
-		send_block(t, z, now);
-	z->tid = 0;
-}
-
-static __always_inline int switched(struct task_struct *prev, struct task_struct *next, u32 state)
-{
-	if (state & SLEEPING && !(state & NOLOAD) && is_target(prev->tgid))
-		fell_asleep(prev, prev->pid, state);
-	if (is_target(next->tgid))
-		woke_up(next, next->pid);
-	return 0;
-}
-
 /* Since 5.18 (fa2c3254d7cf) the state comes as an argument. */
 SEC("tp_btf/sched_switch")
 int BPF_PROG(trace_switch, bool preempt, struct task_struct *prev, struct task_struct *next,

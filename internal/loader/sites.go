@@ -32,7 +32,7 @@ var statSites = []Site{
 	{"returns", SiteLost, "slow calls without a record of their return: the kernel did not run the program for it"},
 }
 
-// straceSites are the fields of struct strace_count in bpf/strace.bpf.c, in its
+// straceSites are the fields of struct strace_count in bpf/strace_count.h, in its
 // order.
 var straceSites = []Site{
 	{"calls", SiteUse, "calls traced"},

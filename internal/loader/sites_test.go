@@ -20,7 +20,7 @@ func TestSitesAreThoseOfThePrograms(t *testing.T) {
 		{"hangtrace.h", `enum stat \{`, `(?m)^\tSTAT_(\w+),`, statSites, map[string]string{
 			"ring_full": "ring", "slot_taken": "slots", "sleep_taken": "sleeps", "ring_full_sleep": "ring_sleeps", "ring_full_target": "ring_targets", "return_unseen": "returns"}},
 		{"walk.h", `enum walk_stat \{`, `(?m)^\tWALK_STAT_(\w+),`, walkSites, nil},
-		{"strace.bpf.c", `struct strace_count \{`, `(?m)^\tu64 (\w+);`, straceSites, nil},
+		{"strace_count.h", `struct strace_count \{`, `(?m)^\tu64 (\w+);`, straceSites, nil},
 	} {
 		text, err := os.ReadFile("../../bpf/" + c.file)
 		if os.IsNotExist(err) && os.Getenv("HANGTRACE_KERNEL") != "" {

@@ -38,7 +38,7 @@ const (
 )
 
 // CallNeed is one piece of memory to copy: package decode's Capture in the
-// numbers of bpf/strace.bpf.c, which are the same.
+// numbers of bpf/strace_needs.h, which are the same.
 type CallNeed struct {
 	Arg, When, Rule uint8
 	LenArg          int // -1: none
