@@ -9,13 +9,10 @@ package live
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"time"
 
 	"github.com/hangtrace/hangtrace/internal/capture"
 	"github.com/hangtrace/hangtrace/internal/correlate"
-	"github.com/hangtrace/hangtrace/internal/events"
 	"github.com/hangtrace/hangtrace/internal/facts"
 	"github.com/hangtrace/hangtrace/internal/loader"
 	"github.com/hangtrace/hangtrace/internal/record"
@@ -213,22 +210,6 @@ func (s *session) first(ctx context.Context) error {
 	return s.observe(snap)
 }
 
-// read hands the ring's records to the loop. The ring is read with a deadline
-// so that the end of the session is noticed.
-func (s *session) read(ctx context.Context) {
-	defer close(s.records)
-	for ctx.Err() == nil {
-		rec, err := s.tracer.Read(time.Now().Add(100 * time.Millisecond))
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			continue
-		}
-		if err != nil {
-			return // closed
-		}
-		s.records <- append([]byte(nil), rec...)
-	}
-}
-
 func (s *session) loop(ctx context.Context) error {
 	tick := time.NewTicker(tickOf(s.opts.Capture.Judge.Threshold))
 	defer tick.Stop()
@@ -261,175 +242,6 @@ func (s *session) loop(ctx context.Context) error {
 				return nil
 			}
 		}
-	}
-}
-
-// waiting takes in the records that have arrived.
-func (s *session) waiting(records <-chan []byte) error {
-	select {
-	case rec, ok := <-records:
-		if ok {
-			return s.ring(s.batch(rec))
-		}
-	default:
-	}
-	return nil
-}
-
-// batch takes what else has arrived.
-func (s *session) batch(rec []byte) []byte {
-	const most = 1 << 20
-	for len(rec) < most {
-		select {
-		case more, ok := <-s.records:
-			if !ok {
-				return rec
-			}
-			rec = append(rec, more...)
-		default:
-			return rec
-		}
-	}
-	return rec
-}
-
-// ring judges a batch of records.
-func (s *session) ring(data []byte) error {
-	pass := facts.Pass{Format: facts.FormatBPFRing, AtNS: s.clock.MonoNS, Data: data}
-	r, err := events.DecodeRing(pass, s.clock)
-	if err != nil {
-		return fmt.Errorf("records: %w", err)
-	}
-	for _, c := range r.Changes {
-		if err := s.change(c); err != nil {
-			return err
-		}
-	}
-	var addrs []uint64
-	for i := range r.Blocks {
-		addrs = append(addrs, r.Blocks[i].Stack...)
-	}
-	names := s.capture.Names(addrs)
-	if err := s.recordRaw(pass, addrs, names); err != nil {
-		return err
-	}
-	return s.emit(s.tracker.Records(r, names)...)
-}
-
-// recordRaw records what a replay needs to judge a batch as it is judged here.
-// It comes after the notices that the batch gave rise to, as in the output.
-func (s *session) recordRaw(pass facts.Pass, addrs []uint64, names map[uint64]string) error {
-	if s.opts.Recorder == nil {
-		return nil
-	}
-	used := make(map[uint64]string)
-	for _, a := range addrs {
-		if name := names[a]; name != "" {
-			used[a] = name
-		}
-	}
-	if len(used) > 0 {
-		if err := s.opts.Recorder.Symbols(used); err != nil {
-			return err
-		}
-	}
-	return s.opts.Recorder.Raw(pass.Format, pass.AtNS, pass.Data)
-}
-
-// tick looks at the threads once more.
-func (s *session) tick(ctx context.Context) error {
-	if err := s.follow(); err != nil {
-		return err
-	}
-	s.punctual(time.Now())
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), longest(s.opts.Capture.Judge.Threshold))
-	defer cancel()
-	snap, err := s.capture.Tick(bounded)
-	if errors.Is(err, capture.ErrNoTarget) {
-		return nil // the targets are gone; follow looks for new ones
-	}
-	if err != nil {
-		return err
-	}
-	return s.observe(snap)
-}
-
-// punctual counts the looks that were due since the last one, where that is
-// longer ago than a look may take: the machine gave the session no CPU, or
-// nobody took its output. Looks are all there is where nothing is hooked.
-func (s *session) punctual(now time.Time) {
-	threshold := s.opts.Capture.Judge.Threshold
-	if ago := now.Sub(s.looked); !s.looked.IsZero() && ago > longest(threshold)+tickOf(threshold) {
-		s.late += uint64(ago/tickOf(threshold)) - 1
-	}
-	s.looked = now
-}
-
-// lost counts what was missed so far, by place.
-func (s *session) lost() map[string]uint64 {
-	switch {
-	case s.tracer != nil:
-		return s.tracer.Lost()
-	case s.late > 0:
-		return map[string]uint64{"looks": s.late}
-	}
-	return nil
-}
-
-func (s *session) observe(snap *facts.Snapshot) error {
-	s.clock = snap.Clock
-	if s.opts.Recorder != nil {
-		if err := s.opts.Recorder.Snapshot(snap); err != nil {
-			return err
-		}
-	}
-	list, err := s.tracker.Observe(snap)
-	if err != nil {
-		return err
-	}
-	s.seed()
-	s.sweep()
-	if err := s.sampled(); err != nil {
-		return err
-	}
-	lost := s.lost()
-	if e := s.tracker.Lost(snap.TakenAt, lost); e != nil {
-		list = append(list, e)
-		if err := s.recordLost(snap.TakenAt, lost); err != nil {
-			return err
-		}
-	}
-	return s.emit(list...)
-}
-
-// seed makes the tracer notice the return of calls that began before it.
-func (s *session) seed() {
-	if s.tracer == nil {
-		return
-	}
-	seeded := make(map[int]uint64)
-	for _, t := range s.tracker.Watched() {
-		if t.SyscallNR < 0 || !t.HasRegs || t.Compat {
-			continue
-		}
-		seeded[t.TID] = t.StartBootNS
-		if s.seeded[t.TID] == t.StartBootNS {
-			continue
-		}
-		// Without it the end is still seen, only not its return value.
-		_ = s.tracer.Seed(t.PID, t.TID, t.SyscallNR, t.Args)
-	}
-	s.seeded = seeded
-}
-
-// sweepEvery is how often the tracer's slots are looked through for those of the
-// dead.
-const sweepEvery = 10 * time.Second
-
-func (s *session) sweep() {
-	if s.tracer != nil && time.Since(s.swept) > sweepEvery {
-		s.tracer.Sweep()
-		s.swept = time.Now()
 	}
 }
 
@@ -477,22 +289,4 @@ func (s *session) finish() error {
 		return err
 	}
 	return s.emit(s.tracker.Lost(at, lost), s.tracker.Summary(at))
-}
-
-// drain takes what the reader has handed over already; it ends by itself.
-func (s *session) drain() {
-	timeout := time.After(time.Second)
-	for {
-		select {
-		case rec, ok := <-s.records:
-			if !ok {
-				return
-			}
-			if err := s.ring(rec); err != nil {
-				return
-			}
-		case <-timeout:
-			return
-		}
-	}
 }
