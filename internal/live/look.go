@@ -28,8 +28,8 @@ func (s *session) tick(ctx context.Context) error {
 }
 
 // punctual counts the looks that were due since the last one, where that is
-// longer ago than a look may take: the machine gave the session no CPU, or
-// nobody took its output. Looks are all there is where nothing is hooked.
+// longer ago than a look may take: the session got no CPU, had too much to look
+// at, or nobody took its output. Looks are all there is where nothing is hooked.
 func (s *session) punctual(now time.Time) {
 	threshold := s.opts.Capture.Judge.Threshold
 	if ago := now.Sub(s.looked); !s.looked.IsZero() && ago > longest(threshold)+tickOf(threshold) {

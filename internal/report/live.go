@@ -162,7 +162,7 @@ func lossWords(lost, unread, meaning string, c correlate.Counts) string {
 		said = append(said, lost+counts(whole)+meaning)
 	}
 	if n := c[looks]; n > 0 {
-		said = append(said, count(int(n), "look")+" not made in time (no CPU, or nobody took the output)"+meaning)
+		said = append(said, count(int(n), "look")+" not made in time (no CPU, too much to look at, or nobody took the output)"+meaning)
 	}
 	if len(part) > 0 {
 		said = append(said, unread+counts(part))

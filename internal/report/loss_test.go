@@ -9,7 +9,7 @@ import (
 )
 
 func TestLossWords(t *testing.T) {
-	const looks = "1 look not made in time (no CPU, or nobody took the output); hangs may be missing."
+	const looks = "1 look not made in time (no CPU, too much to look at, or nobody took the output); hangs may be missing."
 	for _, c := range []struct {
 		lost correlate.Counts
 		want string
