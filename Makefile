@@ -7,6 +7,7 @@ LDFLAGS := -s -w -X main.release=$(VERSION)
 # is set up at the start of every process.
 TAGS := urfave_cli_no_docs
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 KERNELS ?= all
 FUZZTIME ?= 10s
 FUZZJOBS ?= 1
@@ -17,7 +18,7 @@ BENCHTIME ?= 200ms
 BASE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-all test test-root test-ceph test-vm soak generate verify sizes bench hooks bench-compare fuzz lint demo captures clean
+.PHONY: help build build-all test test-root test-ceph test-vm soak generate verify sizes bench hooks bench-compare fuzz race vuln lint demo captures clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -80,13 +81,23 @@ bench-compare: ## the Go benchmarks beside those of an earlier commit: BASE=COMM
 fuzz: ## run every fuzzer for a while: FUZZTIME=10s (or 2000x: so many inputs); FUZZJOBS=1 at once
 	test/fuzz.sh -j $(FUZZJOBS) $(FUZZTIME)
 
+race: build ## as root: the tests with the race detector, in the packages and in the program
+	test/race.sh
+
+# The database of weaknesses is not pinned, as it is of use only while it is new. It
+# comes as a module, from where the others come.
+vuln: ## known weaknesses of what the program calls, by govulncheck
+	@db=$$($(GO) mod download -json golang.org/x/vulndb@latest | sed -n 's/^\t"Dir": "\(.*\)",$$/\1/p'); \
+	test -n "$$db" || { echo "no database: golang.org/x/vulndb could not be fetched" >&2; exit 1; }; \
+	$(GO) run $(GOVULNCHECK) -db "file://$$db/data/osv" -tags $(TAGS) ./...
+
 lint: ## gofmt, vet, staticcheck, clang-format, shellcheck
 	@test -z "$$(gofmt -l bpf cmd internal test)" || { gofmt -l bpf cmd internal test; exit 1; }
 	$(GO) vet ./...
 	GOARCH=arm64 $(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	clang-format-19 --dry-run --Werror bpf/*.c bpf/*.h
-	shellcheck -x .ci/run test/fuzz.sh test/bench/compare.sh test/vm/vmtest test/vm/*.sh test/vm/lib/*.sh test/ceph/*.sh
+	shellcheck -x .ci/run test/fuzz.sh test/race.sh test/bench/compare.sh test/vm/vmtest test/vm/*.sh test/vm/lib/*.sh test/ceph/*.sh
 
 demo: build ## as root: hang a kubelet on purpose, find it, clean up
 	$(GO) run ./test/demo --bin bin/hangtrace

@@ -206,11 +206,11 @@ func sleeper() {
 	time.Sleep(d)
 }
 
-// forker waits as vfork does for a child that sleeps a second: in state D, in a
+// forker waits as vfork does for a child that sleeps for four seconds: in state D, in a
 // call that need not last. The child is a copy of this thread alone, so it makes
 // system calls and nothing else.
 func forker() {
-	left := unix.Timespec{Sec: 2}
+	left := unix.Timespec{Sec: 4}
 	if pid, _, _ := unix.RawSyscall6(unix.SYS_CLONE, unix.CLONE_VFORK|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0); pid != 0 {
 		return
 	}

@@ -120,8 +120,12 @@ func FormatReturn(c Call, args [6]uint64, ret int64) string {
 		return hex(v) + " (" + ValueName(c.Arch, SetLease, v) + ")"
 	case RetPersonality:
 		return hex(v) + " (" + personality(c.Arch, uint32(v)) + ")"
-	case RetSched:
-		return hex(v) + " (" + schedName(c.Arch, v) + ")"
+	case RetSched: // a policy that is or'd with a flag has no name, as with strace
+		text := strconv.FormatInt(ret, 10)
+		if name, ok := lookupValue(c.Arch, SetSched, v); ok {
+			text += " (" + name + ")"
+		}
+		return text
 	case RetMembarrier:
 		return withNames(v, hex(v), FlagNames(c.Arch, SetMembarrier, v))
 	case RetIOPrio:
@@ -155,15 +159,6 @@ func names2(names string) string {
 		return "0"
 	}
 	return "0 (flags " + names + ")"
-}
-
-func schedName(arch Arch, v uint64) string {
-	const resetOnFork = 0x40000000
-	s := ValueName(arch, SetSched, v&^resetOnFork)
-	if v&resetOnFork != 0 {
-		s += "|SCHED_RESET_ON_FORK"
-	}
-	return s
 }
 
 // SignalName gives SIGKILL for 9, SIGRT_1 for 33, and a number for others.

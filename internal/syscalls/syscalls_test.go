@@ -101,19 +101,22 @@ func TestErrorNames(t *testing.T) {
 		}
 	}
 	for _, tc := range []struct {
+		call string
 		ret  int64
 		want string
 	}{
-		{0, "0"}, {3, "3"}, {-5, "-1 EIO (Input/output error)"}, {-2, "-1 ENOENT (No such file or directory)"},
-		{-512, "? ERESTARTSYS (To be restarted if SA_RESTART is set)"},
-		{-513, "? ERESTARTNOINTR (To be restarted)"},
-		{-514, "? ERESTARTNOHAND (To be restarted if no handler)"},
-		{-516, "? ERESTART_RESTARTBLOCK (Interrupted by signal)"},
-		{-300, "-1 (errno 300)"}, {-4096, "-4096"},
+		{"sched_getscheduler", 0, "0 (SCHED_OTHER)"}, {"sched_getscheduler", 5, "5 (SCHED_IDLE)"},
+		{"sched_getscheduler", 1<<30 | 5, "1073741829"},
+		{"read", 0, "0"}, {"read", 3, "3"}, {"read", -5, "-1 EIO (Input/output error)"}, {"read", -2, "-1 ENOENT (No such file or directory)"},
+		{"read", -512, "? ERESTARTSYS (To be restarted if SA_RESTART is set)"},
+		{"read", -513, "? ERESTARTNOINTR (To be restarted)"},
+		{"read", -514, "? ERESTARTNOHAND (To be restarted if no handler)"},
+		{"read", -516, "? ERESTART_RESTARTBLOCK (Interrupted by signal)"},
+		{"read", -300, "-1 (errno 300)"}, {"read", -4096, "-4096"},
 	} {
-		c, _ := ByName(AMD64, "read")
+		c, _ := ByName(AMD64, tc.call)
 		if got := FormatReturn(c, [6]uint64{}, tc.ret); got != tc.want {
-			t.Errorf("return %d: %q, want %q", tc.ret, got, tc.want)
+			t.Errorf("%s returns %d: %q, want %q", tc.call, tc.ret, got, tc.want)
 		}
 	}
 }

@@ -404,6 +404,7 @@ static void processes(void)
 	S(sched_setaffinity, 0, 8, NEW(uint64_t, {3}));
 	S(sched_getscheduler, 0);
 	S(sched_setscheduler, 0, SCHED_BATCH, NEW(struct sched_param, {0}));
+	S(sched_getscheduler, 0);
 	S(sched_setscheduler, 0, SCHED_OTHER, NEW(struct sched_param, {0}));
 	S(sched_getparam, 0, room(8));
 	S(sched_get_priority_max, SCHED_FIFO);

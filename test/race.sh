@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# race.sh: the tests with Go's race detector, as root: that of the packages in the
+# tests themselves, that of the end-to-end tests in the program that they run.
+#
+#   race.sh [arguments of go test for the end-to-end tests]
+#
+# What the detector says is kept in files, as a program that is wanted to fail
+# would fail to nobody's surprise. Ends non-zero if it said anything, or if a test
+# fails.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")/.."
+
+# With the detector a program takes several times the memory and time, which these
+# tests bound; and one counts what a ring loses at a rate that it does not keep up.
+skip='TenThousand|200HungMounts|ScanHealthyNode|UnderLoad'
+
+dir=$(mktemp -d -p "$PWD/bin" race.XXXXXX)
+trap 'rm -rf "$dir"' EXIT
+export GORACE="log_path=$dir/said" HANGTRACE_SLOW=${HANGTRACE_SLOW:-3}
+# Static, as some tests run it in a container that has nothing else; the detector
+# needs cgo, the program does without its resolver.
+go build -race -tags urfave_cli_no_docs,netgo,osusergo -ldflags '-linkmode external -extldflags -static' \
+	-o "$dir/hangtrace" ./cmd/hangtrace
+failed=0
+go test -race -timeout 20m -skip "$skip" ./bpf/... ./cmd/... ./internal/... || failed=1
+HANGTRACE_BIN=$dir/hangtrace go test -timeout 30m -skip "$skip" "$@" ./test/e2e || failed=1
+for said in "$dir"/said.*; do
+	[ -e "$said" ] || continue
+	cat "$said"
+	failed=1
+done
+exit "$failed"
