@@ -24,15 +24,15 @@ var ErrSilent = errors.New("no answer")
 type OutstandingError struct {
 	Key string
 	PID int
-	// Doing and Since are empty when an earlier run of the program left the
-	// child behind.
+	// Doing and Since are empty when another run of the program, over or not, has the
+	// child.
 	Doing string
 	Since time.Time
 }
 
 func (e *OutstandingError) Error() string {
 	if e.Doing == "" {
-		return fmt.Sprintf("ask about %s: child %d of an earlier run is still blocked on it", e.Key, e.PID)
+		return fmt.Sprintf("ask about %s: child %d of another run is blocked on it", e.Key, e.PID)
 	}
 	return fmt.Sprintf("ask about %s: child %d is still busy since %s: %s",
 		e.Key, e.PID, e.Since.Format(time.RFC3339), e.Doing)
