@@ -29,7 +29,7 @@ func (p *page) event(e *correlate.Event) {
 	head := e.Time.In(p.o.Location).Format("15:04:05") + " "
 	switch e.Kind {
 	case correlate.EventLost:
-		p.words(head, indent, p.paint(colorWarn, lossWords("lost records so far: ", "failed reads so far: ", "", e.Lost)))
+		p.words(head, indent, p.paint(colorWarn, lossWords("lost records so far: ", "records that lack a part so far: ", "", e.Lost)))
 	case correlate.EventNotice:
 		p.words(head, indent, clean(e.Notice))
 	case correlate.EventSummary:
@@ -133,7 +133,7 @@ func (p *page) closing(head string, s *correlate.LiveSummary) {
 		count(s.SlowCalls, "slow call"), span(millis(s.OldestMS))))
 	p.byServer(s.ByServer)
 	if len(s.Lost) > 0 {
-		p.words(indent, indent, p.paint(colorWarn, lossWords("Lost records: ", "Failed reads: ", "; hangs may be missing.", s.Lost)))
+		p.words(indent, indent, p.paint(colorWarn, lossWords("Lost records: ", "Records that lack a part: ", "; hangs may be missing.", s.Lost)))
 	}
 	if len(s.Elsewhere) > 0 {
 		var b bytes.Buffer
@@ -144,14 +144,15 @@ func (p *page) closing(head string, s *correlate.LiveSummary) {
 }
 
 // lossWords tells records that are missing from looks that were not made in time,
-// and from records that lack a part, as something of them could not be read.
-func lossWords(lost, unread, meaning string, c correlate.Counts) string {
-	const looks = "looks"
+// and from records that lack a part: something of them could not be read, or, of
+// a sleep, the exact end is not known.
+func lossWords(lost, partial, meaning string, c correlate.Counts) string {
+	const looks, sleeps = "looks", "sleeps"
 	whole, part := make(correlate.Counts), make(correlate.Counts)
 	for place, n := range c {
 		switch {
 		case place == looks:
-		case strings.HasSuffix(place, "_fault"):
+		case place == sleeps, strings.HasSuffix(place, "_fault"):
 			part[place] = n
 		default:
 			whole[place] = n
@@ -165,7 +166,7 @@ func lossWords(lost, unread, meaning string, c correlate.Counts) string {
 		said = append(said, count(int(n), "look")+" not made in time (no CPU, too much to look at, or nobody took the output)"+meaning)
 	}
 	if len(part) > 0 {
-		said = append(said, unread+counts(part))
+		said = append(said, partial+counts(part))
 	}
 	return strings.Join(said, " ")
 }

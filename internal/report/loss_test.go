@@ -15,11 +15,12 @@ func TestLossWords(t *testing.T) {
 		want string
 	}{
 		{correlate.Counts{"ring": 12, "slots": 3}, "Lost: 12 in ring, 3 in slots; hangs may be missing."},
-		{correlate.Counts{"path_fault": 2}, "Unread: 2 in path_fault"},
+		{correlate.Counts{"path_fault": 2}, "Partial: 2 in path_fault"},
+		{correlate.Counts{"sleeps": 4}, "Partial: 4 in sleeps"},
 		{correlate.Counts{"looks": 1}, looks},
 		{correlate.Counts{"looks": 1, "ring": 2, "stack_fault": 3},
-			"Lost: 2 in ring; hangs may be missing. " + looks + " Unread: 3 in stack_fault"},
+			"Lost: 2 in ring; hangs may be missing. " + looks + " Partial: 3 in stack_fault"},
 	} {
-		assert.Equal(t, c.want, lossWords("Lost: ", "Unread: ", "; hangs may be missing.", c.lost))
+		assert.Equal(t, c.want, lossWords("Lost: ", "Partial: ", "; hangs may be missing.", c.lost))
 	}
 }
