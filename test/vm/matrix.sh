@@ -65,7 +65,8 @@ run e2e test/e2e "$all" || failed=1
 # cell LOG TESTS tells how many of a column's tests passed.
 cell() {
   local log=$1 tests=${2//\$/( |\$)} pass fail skip
-  count() { grep -cE "^--- $1: Test($tests)" "$log" 2>/dev/null; }
+  # A victim's last words on the console have no line of their own.
+  count() { grep -cE "(^|[^[:space:]])--- $1: Test($tests)" "$log" 2>/dev/null; }
   pass=$(count PASS) fail=$(count FAIL) skip=$(count SKIP)
   # A test that began and did not end is a failure, too.
   fail=$((fail + $(grep -E "^=== RUN +Test($tests)" "$log" 2>/dev/null | grep -vc /) - pass - fail - skip))
