@@ -81,7 +81,7 @@ bench-compare: ## the Go benchmarks beside those of an earlier commit: BASE=COMM
 fuzz: ## run every fuzzer for a while: FUZZTIME=10s (or 2000x: so many inputs); FUZZJOBS=1 at once
 	test/fuzz.sh -j $(FUZZJOBS) $(FUZZTIME)
 
-race: build ## as root: the tests with the race detector, in the packages and in the program
+race: ## as root: the tests with the race detector, in the packages and in the program
 	test/race.sh
 
 # The database of weaknesses is not pinned, as it is of use only while it is new. It

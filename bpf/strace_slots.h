@@ -44,28 +44,8 @@ struct {
 	__type(value, u32);
 } claims SEC(".maps");
 
-#define SLOT_PROBES 8
-#define SLOT_FREED  0xffffffffu /* had an owner: a search goes on behind it */
-
-static __always_inline struct strace_slot *slot_at(u32 tid, u32 probe, u32 *index)
-{
-	*index = (tid + probe * 40503u) & cfg.slot_mask;
-	return bpf_map_lookup_elem(&slots, index);
-}
-
-static __always_inline struct strace_slot *slot_find(u32 tid, u32 *index)
-{
-	struct strace_slot *s;
-
-	for (u32 i = 0; i < SLOT_PROBES; i++) {
-		s = slot_at(tid, i, index);
-		if (!s || !s->tid)
-			return NULL;
-		if (s->tid == tid)
-			return s;
-	}
-	return NULL;
-}
+typedef struct strace_slot slot_type;
+#include "slots.h"
 
 static __noinline struct strace_slot *slot_claim(u32 tid, u32 *index)
 {

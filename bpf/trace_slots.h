@@ -14,30 +14,8 @@ struct {
 	__type(value, struct slot);
 } slots SEC(".maps");
 
-#define SLOT_PROBES 8
-#define SLOT_FREED  0xffffffffu /* had an owner: a search goes on behind it */
-
-static __always_inline struct slot *slot_at(u32 tid, u32 probe, u32 *index)
-{
-	*index = (tid + probe * 40503u) & cfg.slot_mask;
-	return bpf_map_lookup_elem(&slots, index);
-}
-
-/* The slot that this thread has, if it has one. */
-static __always_inline struct slot *slot_find(u32 tid, u32 *index)
-{
-	struct slot *s;
-
-#pragma unroll
-	for (u32 i = 0; i < SLOT_PROBES; i++) {
-		s = slot_at(tid, i, index);
-		if (!s || !s->tid)
-			return NULL;
-		if (s->tid == tid)
-			return s;
-	}
-	return NULL;
-}
+typedef struct slot slot_type;
+#include "slots.h"
 
 static __always_inline struct slot *slot_claim(u32 tid, u32 *index, bool atomic)
 {

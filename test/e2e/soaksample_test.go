@@ -20,7 +20,7 @@ import (
 type sample struct {
 	at                     time.Time
 	rss, fds, threads, bpf int64
-	children               []string // "/proc/PID/stat since START (STATE)", dead ones too
+	children               map[string]string // state by "/proc/PID/stat since START", dead ones too
 }
 
 func rss(s sample) int64      { return s.rss }
@@ -30,7 +30,7 @@ func children(s sample) int64 { return int64(len(s.children)) }
 func objects(s sample) int64  { return s.bpf }
 
 func take(pid int) sample {
-	s := sample{at: time.Now()}
+	s := sample{at: time.Now(), children: make(map[string]string)}
 	dir := "/proc/" + strconv.Itoa(pid)
 	status, _ := os.ReadFile(dir + "/status")
 	for line := range strings.Lines(string(status)) {
@@ -52,7 +52,7 @@ func take(pid int) sample {
 		const state, parent, started = 0, 1, 19 // proc(5) counts them 3, 4 and 22
 		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
 		if len(fields) > started && fields[parent] == strconv.Itoa(pid) {
-			s.children = append(s.children, fmt.Sprintf("%s since %s (%s)", name, fields[started], fields[state]))
+			s.children[name+" since "+fields[started]] = fields[state]
 		}
 	}
 	return s
@@ -68,27 +68,18 @@ func entries(dir string) []string {
 	return names
 }
 
-// stayed lists the children that a session had in one sample after the other:
-// what it asks them for takes them a moment.
+// stayed lists the children that a session had in three samples in a row: what
+// it asks them for takes them a moment.
 func stayed(list []sample) []string {
-	const patience = 3
 	var out []string
-	for i := patience - 1; i < len(list); i++ {
-		for _, c := range list[i].children {
-			who, _, _ := strings.Cut(c, " (")
-			times := 1
-			for ; times < patience && has(list[i-times].children, who); times++ {
-			}
-			if times == patience {
-				out = append(out, c)
+	for i := 2; i < len(list); i++ {
+		for who, state := range list[i].children {
+			if list[i-1].children[who] != "" && list[i-2].children[who] != "" {
+				out = append(out, who+" "+state)
 			}
 		}
 	}
 	return out
-}
-
-func has(children []string, who string) bool {
-	return slices.ContainsFunc(children, func(c string) bool { return strings.HasPrefix(c, who+" (") })
 }
 
 // parts cuts the time into tenths.
